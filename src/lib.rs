@@ -1,0 +1,1 @@
+//! Finds out what a GPU machine really does and plans with those numbers.

@@ -1,0 +1,3 @@
+//! The `gpu-assay` command.
+
+fn main() {}
