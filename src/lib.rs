@@ -1,1 +1,15 @@
 //! Finds out what a GPU machine really does and plans with those numbers.
+//!
+//! The crate is one straight road, cut in half at a file. The left half touches hardware and ends in a record; the right half is pure
+//! and works on any machine, for every machine ever recorded:
+//!
+//! ```text
+//! machine ──▶ probe + measure ──▶ record ──▶ calibrate ──▶ guide ──▶ report
+//! ```
+
+pub mod error;
+pub mod machine;
+pub mod measure;
+pub mod stats;
+pub mod telemetry;
+pub mod units;

@@ -1,0 +1,41 @@
+//! How anything is measured.
+//!
+//! A **case** is one point of one probe, such as `dram.triad/bytes=4GiB,gpu=0`. A **trial** can do the case's work *n* times in a row. A
+//! **sample** is the time of one batch divided by its iterations. A **clock** times a batch: by events on a stream held shut behind a gate
+//! for GPU work, by the host's monotonic clock for host work, or by a script in tests. The **sampler** warms up, sizes the batches, takes
+//! samples until the **stop rule** is content, and has the trial **check** its answer afterwards: a wrong answer voids the measurement.
+//! Nothing is discarded: a rejected sample is kept with its reason.
+
+mod case;
+mod clock;
+mod measurement;
+mod sampler;
+mod stop;
+
+pub use case::{Case, ParseCaseError, Value};
+pub use clock::{Clock, HostClock, ScriptedClock};
+pub use measurement::{Measurement, Observation, Outcome, Rejection, RejectionReason, StopReason, TelemetrySpan, Waiver, Work};
+pub use sampler::{Plan, sample};
+pub use stop::{Progress, StopRule};
+
+use crate::error::Result;
+
+/// Work that can be repeated and checked.
+///
+/// `enqueue` may return before the work is done (GPU streams); the [`Clock`] knows how to wait for it.
+pub trait Trial {
+    /// Do the work `iterations` times, in order, on the clock's stream or on this thread.
+    ///
+    /// # Errors
+    /// When the device or the system refuses.
+    fn enqueue(&mut self, iterations: u64) -> Result<()>;
+
+    /// What one iteration moves and computes: the numerator of every rate.
+    fn work(&self) -> Work;
+
+    /// Verify the answer of the work done so far. `Ok(None)` when right, or a description of what is wrong.
+    ///
+    /// # Errors
+    /// When the check itself could not run.
+    fn check(&mut self) -> Result<Option<String>>;
+}
