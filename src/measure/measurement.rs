@@ -236,7 +236,7 @@ impl std::fmt::Display for Waiver {
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
     /// Timed.
-    Measured(Measurement),
+    Measured(Box<Measurement>),
     /// Read.
     Observed(Observation),
     /// Not run, for a good reason.
