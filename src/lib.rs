@@ -1,6 +1,6 @@
 //! Finds out what a GPU machine really does and plans with those numbers.
 //!
-//! The crate is one straight road, cut in half at a file. The left half touches hardware and ends in a record; the right half is pure
+//! The crate is one straight road, cut in half at a file. The left half touches hardware and ends in a [`record`]; the right half is pure
 //! and works on any machine, for every machine ever recorded:
 //!
 //! ```text
@@ -10,6 +10,8 @@
 pub mod error;
 pub mod machine;
 pub mod measure;
+pub mod probe;
+pub mod record;
 pub mod stats;
 pub mod telemetry;
 pub mod units;

@@ -33,6 +33,11 @@ pub trait Trial {
     /// What one iteration moves and computes: the numerator of every rate.
     fn work(&self) -> Work;
 
+    /// Launches that one iteration puts on the stream. A GPU clock must not enqueue more than the hardware queue holds behind a closed gate.
+    fn launches_per_iteration(&self) -> u64 {
+        1
+    }
+
     /// Verify the answer of the work done so far. `Ok(None)` when right, or a description of what is wrong.
     ///
     /// # Errors

@@ -1,0 +1,50 @@
+//! What can be measured, one file per family of mechanisms.
+//!
+//! A **probe** knows what it needs of a machine, which **cases** it has there, and how to turn a case into an [`Outcome`]. The registry is a
+//! plain array, [`PROBES`], in the order a run takes them. A probe never prints and never fails the run: what cannot be done is waived with
+//! the reason, and what went wrong is an error that the run records as a failed case before it goes on.
+
+mod lab;
+
+pub use lab::{Effort, Lab};
+
+use crate::error::Result;
+use crate::machine::Machine;
+use crate::measure::{Case, Outcome, Waiver};
+
+/// A family of mechanisms that can be measured.
+pub trait Probe: Sync {
+    /// The family's name: the first part of its cases' ids, and what `measure PROBE` takes.
+    fn name(&self) -> &'static str;
+
+    /// One line for `measure --list`.
+    fn about(&self) -> &'static str;
+
+    /// Whether this machine has what the probe needs at all.
+    ///
+    /// # Errors
+    /// The reason why not, which stands in the record for the whole probe.
+    fn needs(&self, machine: &Machine) -> Result<(), Waiver>;
+
+    /// The cases on this machine, in the order they should run. Cases that will be waived one by one are among them.
+    fn cases(&self, machine: &Machine, effort: Effort) -> Vec<Case>;
+
+    /// Relative share of the run's time that a case should get; 1 for most.
+    fn weight(&self, _case: &Case) -> f64 {
+        1.0
+    }
+
+    /// Do one of [`Self::cases`].
+    ///
+    /// # Errors
+    /// When the device, the system or the answer is wrong; the run records it and goes on with the next case.
+    fn run(&self, case: &Case, lab: &mut Lab<'_>) -> Result<Outcome>;
+}
+
+/// Every probe, in the order a run takes them.
+pub const PROBES: &[&dyn Probe] = &[];
+
+/// The probe of this name.
+pub fn find(name: &str) -> Option<&'static dyn Probe> {
+    PROBES.iter().copied().find(|probe| probe.name() == name)
+}
