@@ -4,6 +4,8 @@
 //! a missing number is never a zero. Readers of `/proc` and `/sys` take the root folder as a parameter, so recorded trees of other
 //! machines are test input.
 
+pub mod join;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
