@@ -8,10 +8,14 @@
 //! ```
 
 pub mod error;
+pub mod figure;
+pub mod lang;
 pub mod machine;
 pub mod measure;
 pub mod probe;
 pub mod record;
+pub mod report;
 pub mod stats;
+pub mod table;
 pub mod telemetry;
 pub mod units;

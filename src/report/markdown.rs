@@ -1,0 +1,77 @@
+//! GitHub's Markdown.
+
+use super::words::{harmless, legend};
+use crate::figure::Basis;
+use crate::table::{Align, Cell, Table};
+
+/// `table` under a third-level heading, notes as a list below. Ends in a newline.
+pub fn markdown(table: &Table) -> String {
+    let mut out = format!("### {}\n\n", escape(&table.title));
+    if !table.columns().is_empty() {
+        let headers = table.columns().iter().map(|column| match &column.unit {
+            Some(unit) => escape(&format!("{} ({unit})", column.header)),
+            None => escape(&column.header),
+        });
+        line(&mut out, headers);
+        line(
+            &mut out,
+            table.columns().iter().map(|column| match column.align {
+                Align::Left => "---".to_owned(),
+                Align::Right => "---:".to_owned(),
+            }),
+        );
+        for row in table.rows() {
+            line(&mut out, row.iter().map(show));
+        }
+    }
+    if !table.notes.is_empty() {
+        out.push('\n');
+    }
+    for note in &table.notes {
+        out.push_str(&format!("- {}\n", escape(note)));
+    }
+    if let Some(legend) = legend(&table.bases(), table.lang) {
+        out.push_str(&format!("\n{}\n", escape(&legend)));
+    }
+    out
+}
+
+fn line(out: &mut String, cells: impl Iterator<Item = String>) {
+    out.push('|');
+    for cell in cells {
+        out.push(' ');
+        out.push_str(&cell);
+        out.push_str(" |");
+    }
+    out.push('\n');
+}
+
+fn show(cell: &Cell) -> String {
+    match cell {
+        Cell::Empty => "–".to_owned(),
+        Cell::Text(text) => escape(text),
+        Cell::Number(number) => {
+            let mut shown = escape(&number.shown);
+            shown.extend(number.basis.map(Basis::mark));
+            shown
+        }
+    }
+}
+
+/// On one line, with everything Markdown would act on escaped.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in harmless(text).chars() {
+        match c {
+            '|' | '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '~' => {
+                escaped.push('\\');
+                escaped.push(c);
+            }
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}

@@ -1,0 +1,57 @@
+//! Renderers: a [`Table`] as terminal text, Markdown, CSV or JSON.
+//!
+//! Numbers lose their units here and nowhere earlier. Text that came from outside (GPU names, mount points, anything out of a result file)
+//! may be hostile, so every renderer neutralises what its medium would obey: control characters and direction overrides in a terminal, pipes
+//! and markup in Markdown, formulas in CSV.
+
+mod csv;
+mod json;
+mod markdown;
+mod text;
+mod words;
+
+pub use crate::table::{Align, Cell, Column, Number, Table};
+pub use csv::csv;
+pub use json::json;
+pub use markdown::markdown;
+pub use text::text;
+pub use words::{bar, sparkline, width};
+
+/// How to show tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For a terminal so many columns wide; unlimited without a width.
+    Text {
+        /// Columns of the terminal.
+        width: Option<usize>,
+    },
+    /// GitHub's Markdown.
+    Markdown,
+    /// Comma-separated values, one block per table.
+    Csv,
+    /// One JSON object for one table, an array for any other number.
+    Json,
+}
+
+/// Render `tables` one after another; ends in a newline unless empty.
+pub fn render(tables: &[Table], format: Format) -> String {
+    match format {
+        Format::Text { width } => join(tables, |table| text(table, width)),
+        Format::Markdown => join(tables, markdown),
+        Format::Csv => join(tables, csv),
+        Format::Json => {
+            let value = match tables {
+                [table] => json(table),
+                _ => serde_json::Value::Array(tables.iter().map(json).collect()),
+            };
+            format!("{value:#}\n")
+        }
+    }
+}
+
+fn join(tables: &[Table], form: impl Fn(&Table) -> String) -> String {
+    tables.iter().map(form).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests;
