@@ -1,0 +1,207 @@
+"""Checks of the machine code (SASS) of the compiled kernels: what the compiler made of the sources is what is meant to be measured.
+
+For every kernel on every chip: no access to local memory (a spill), and the register count that the manifest says. Beyond that, by kernel:
+128-bit accesses and enough loads in flight in the hot block; the right cache path in the latency kernels; tensor-core instructions,
+cp.async (LDGSTS), ldmatrix (LDSM) and wide stores in the matrix products.
+
+Terms. The *hot block* of a kernel is the basic block with the most accesses to device memory, at the first place of several. *Loads in
+flight* counts the loads of the hot block that are issued before the first instruction that touches a register one of them writes.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+INSTRUCTION = re.compile(r"/\*([0-9a-f]{4,5})\*/\s+(?:@(!?U?P\w+)\s+)?([A-Z][A-Z0-9]*(?:\.\w+)*)\s*([^;]*);")
+BRANCHES = ("BRA", "BRX", "EXIT", "RET", "CALL", "JMP")
+
+# Chips whose mma.sync has no FP8: the compiler converts to FP16 (exact) and multiplies with HMMA.
+FP8_CONVERTED = {"sm_90a", "sm_100a", "sm_103a"}
+
+# kernel: (loads, stores) per hot block, 128 bits each; and the least loads in flight.
+WIDE = {
+    "stream_read": (8, 0, 4),
+    "stream_write": (0, 4, 0),
+    "stream_copy": (4, 4, 4),
+    "stream_scale": (4, 4, 4),
+    "stream_add": (8, 4, 4),
+    "stream_triad": (8, 4, 4),
+    "cache_read": (8, 0, 4),
+    "verify_pattern": (4, 0, 1),  # arithmetic lies between its loads; it is not timed
+}
+FILLS = ["fill_pattern"] + [f"fill_{d}_{t}" for d in ("uniform", "normal") for t in ("f32", "bf16", "e4m3", "e5m2")]
+MATVECS = [f"matvec_{t}{f}" for t in ("", "t_") for f in ("bf16", "e4m3", "e5m2")]
+MMAS = 64  # mma.sync per slice: 2 steps of 4 x 8
+
+
+def find_nvdisasm():
+    """The nvdisasm of the installed package, or None."""
+    for folder in sys.path:
+        for path in sorted(Path(folder).glob("nvidia/*/bin/nvdisasm")):
+            return path
+    return None
+
+
+class Instruction:
+    def __init__(self, opcode, operands):
+        self.opcode = opcode
+        self.operands = operands
+
+    @property
+    def is_load(self):
+        return self.opcode.startswith("LDG.")
+
+    @property
+    def is_store(self):
+        return self.opcode.startswith("STG.")
+
+    def is_wide(self):
+        return ".128" in self.opcode
+
+    def registers(self):
+        """Numbers of the plain registers that are named (the first one of a vector)."""
+        return {int(r) for r in re.findall(r"(?<!U)\bR(\d+)", self.operands)}
+
+    def written(self):
+        """Registers that a load writes."""
+        first = int(re.match(r"R(\d+)", self.operands).group(1))
+        width = 4 if ".128" in self.opcode else 2 if ".64" in self.opcode else 1
+        return set(range(first, first + width))
+
+
+def disassemble(tool, path):
+    """{kernel: (registers, [basic block])}; a basic block is a list of Instruction."""
+    run = subprocess.run([tool, str(path)], capture_output=True, text=True, check=True)
+    registers = {
+        name: int(value, 16)
+        for name, value in re.findall(r"EIATTR_REGCOUNT\n(?:.*\n)*?.*index@\((\w+)\)\n.*\.word\s+0x([0-9a-f]+)", run.stdout)
+    }
+    kernels = {}
+    for section in re.split(r"\n\s*\.section\s+", run.stdout)[1:]:
+        if not (name := re.match(r"\.text\.(\w+)", section)):
+            continue
+        blocks = [[]]
+        for line in section.splitlines():
+            if re.match(r"\.L_\w+:", line.strip()):
+                blocks.append([])
+            elif found := INSTRUCTION.search(line):
+                _, _, opcode, operands = found.groups()
+                blocks[-1].append(Instruction(opcode, operands))
+                if opcode.split(".")[0] in BRANCHES:
+                    blocks.append([])
+        kernels[name.group(1)] = (registers.get(name.group(1)), [b for b in blocks if b])
+    return kernels
+
+
+def hot_block(blocks):
+    return max(blocks, key=lambda b: sum(i.is_load or i.is_store for i in b))
+
+
+def in_flight(block):
+    """The most loads that are out at once before the block first needs one of them."""
+    pending = set()
+    count = 0
+    for instruction in block:
+        if pending & instruction.registers():
+            break
+        if instruction.is_load:
+            pending |= instruction.written()
+            count += 1
+    return count
+
+
+def count(blocks, pattern):
+    return sum(bool(re.fullmatch(pattern, i.opcode)) for b in blocks for i in b)
+
+
+def check_kernel(target, name, blocks):
+    """Returns (what was found, what is wrong) as lists of text."""
+    seen, wrong = [], []
+
+    def expect(condition, text):
+        (seen if condition else wrong).append(text)
+
+    local = count(blocks, r"(LDL|STL)\b.*")
+    expect(local == 0, f"{local} local")
+    hot = hot_block(blocks)
+    if name in WIDE:
+        loads, stores, least = WIDE[name]
+        found_loads = [i for i in hot if i.is_load]
+        found_stores = [i for i in hot if i.is_store]
+        expect(all(i.is_wide() for i in found_loads + found_stores), "all 128 bit")
+        expect(len(found_loads) >= loads and len(found_stores) >= stores, f"{len(found_loads)} LDG.128 {len(found_stores)} STG.128")
+        if least:
+            flying = in_flight([i for i in hot])
+            expect(flying >= least, f"{flying} in flight")
+    if name in FILLS:
+        wide = count(blocks, r"STG\.E\.128.*")
+        expect(wide > 0, f"{wide} STG.128")
+    if name in MATVECS:
+        wide = count(blocks, r"LDG\.E\.128.*")
+        expect(wide > 0, f"{wide} LDG.128")
+    if name == "cache_read":
+        expect(all("STRONG.GPU" in i.opcode for i in hot if i.is_load), "past L1")
+    if name in ("chase", "chase_l2"):
+        loads = [i for b in blocks for i in b if i.is_load]
+        past_l1 = [i for i in loads if "STRONG.GPU" in i.opcode]
+        plain = [i for i in loads if i.opcode in ("LDG.E", "LDG.E.SYS")]
+        expect(loads and (past_l1 if name == "chase_l2" else plain) == loads, f"{len(loads)} loads " + ("past L1" if name == "chase_l2" else "through L1"))
+        order = [i for b in blocks for i in b if i.is_store or "CLOCK" in i.operands]
+        expect([i.is_store for i in order] == [False, True, False, True], "clock, store, clock, store")
+    if name == "gate":
+        expect(count(blocks, r"LDG.*STRONG\.SYS.*") > 0, "reads past all caches")
+    if name.startswith("gemm_"):
+        check_gemm(target, name.removeprefix("gemm_"), blocks, expect)
+    return seen, wrong
+
+
+def check_gemm(target, kind, blocks, expect):
+    if kind == "bf16":
+        mma, wanted = r"HMMA\.16816\.F32\.BF16", MMAS
+    elif target in FP8_CONVERTED:
+        # One step per turn of the loop; each mma.sync of k = 32 becomes two of k = 16.
+        mma, wanted = r"HMMA\.16816\.F32", MMAS
+        unpacked = count(blocks, rf"F2FP\.F16\.{kind.upper()}\.UNPACK_B.*")
+        expect(unpacked > 0, f"{unpacked} conversions to FP16")
+    else:
+        mma, wanted = rf"QMMA\.16832\.F32\.{kind.upper()}\.{kind.upper()}", MMAS
+    loop = max(blocks, key=lambda b: count([b], mma))
+    found = count([loop], mma)
+    expect(found == wanted, f"{found} {mma.replace(chr(92), '').split('.')[0]} in the loop")
+    expect(count(blocks, r"\w*MMA.*") == found, "no other MMA")
+    loads = count(blocks, r"LDSM\.16\.M88\.4.*")
+    expect(loads >= 8, f"{loads} LDSM.x4")
+    copies = count(blocks, r"LDGSTS\.E\.BYPASS.*128")
+    expect(copies >= 12, f"{copies} LDGSTS.128")
+    stores = count(blocks, r"STG\.E\.128")
+    expect(stores == 16 and stores == count(blocks, r"STG.*"), f"{stores} STG.128")
+    expect(count(blocks, r"LDG\..*") == 0, "no LDG")
+
+
+def check(tool, folder, files, manifest):
+    """Rows for the table, and everything that is wrong."""
+    rows, broken = [], []
+    for image in manifest["images"]:
+        if not image["path"].endswith(".cubin"):
+            continue
+        path = Path(folder) / image["path"].replace("/", "-")
+        path.write_bytes(files[image["path"]])
+        kernels = disassemble(tool, path)
+        for name, facts in image["kernels"].items():
+            registers, blocks = kernels[name]
+            seen, wrong = check_kernel(image["target"], name, blocks)
+            spills = facts["spill_store_bytes"] + facts["spill_load_bytes"] + facts["stack_bytes"]
+            if registers != facts["registers"]:
+                wrong.append(f"expected {facts['registers']} registers as in the manifest but found {registers}")
+            if spills:
+                wrong.append(f"{spills} bytes of spills or stack")
+            rows.append((image["target"], name, registers, spills, ", ".join(seen) + "".join(f", WRONG: {w}" for w in wrong)))
+            broken += [f"{image['path']}: {name}: {w}" for w in wrong]
+    return rows, broken
+
+
+def print_table(rows):
+    print(f"{'target':8} {'kernel':18} {'regs':>4} {'spills':>6}  checks")
+    for target, name, registers, spills, text in rows:
+        print(f"{target:8} {name:18} {registers:4} {spills:6}  {text}")
