@@ -9,6 +9,10 @@
 
 pub mod error;
 pub mod figure;
+pub mod gpu {
+    //! What is asked of a GPU: compiled kernels, and what their answers have to be.
+    pub mod prebuilt;
+}
 pub mod lang;
 pub mod machine;
 pub mod measure;

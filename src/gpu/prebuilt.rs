@@ -1,0 +1,197 @@
+//! The compiled kernels inside this program, and which of them a given GPU can run.
+//!
+//! A **cubin** is machine code for one chip, named by its compute capability: `sm_89`. It also runs on later chips of the same generation
+//! (the same major number), unless its name ends in `a`: such code uses instructions that only that very chip promises. **PTX** is the
+//! assembly language the driver translates for any chip that is not older than its `compute_` number; it is what chips get that were unknown
+//! when the kernels were compiled. Cubins come first because they start at once and are exactly the code whose quality was checked.
+//!
+//! The files are made by `kernels/compile.py`, which needs neither a GPU nor a CUDA toolkit, and a test compares them with the sources.
+
+/// What [`image`] found for a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// Source without its ending, such as `stream`.
+    pub file: &'static str,
+    /// What it was compiled for, such as `sm_90a` or `compute_75`.
+    pub target: &'static str,
+    /// What the driver loads: a cubin, or PTX with a zero byte at its end.
+    pub bytes: &'static [u8],
+}
+
+impl Image {
+    /// Whether the driver has to translate the image before it can run.
+    pub fn is_ptx(&self) -> bool {
+        self.target.starts_with("compute_")
+    }
+
+    /// The file below `kernels/prebuilt/` that the image was read from.
+    pub fn path(&self) -> String {
+        format!("{}/{}.{}", self.target, self.file, if self.is_ptx() { "ptx" } else { "cubin" })
+    }
+}
+
+/// The launch shape that both matrix products are written for; every product runs `ceil(m / tile_m) * ceil(n / tile_n)` blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GemmLaunch {
+    /// Threads of a block.
+    pub block: u32,
+    /// Rows of C that one block computes.
+    pub tile_m: u32,
+    /// Columns of C that one block computes.
+    pub tile_n: u32,
+    /// Slices of the operands that are held in shared memory at a time.
+    pub stages: u32,
+    /// Dynamic shared memory of a block in bytes. More than 48 KiB: it has to be asked for before the launch.
+    pub shared_bytes: u32,
+}
+
+/// Launch shape of `gemm_bf16`, `gemm_e4m3` and `gemm_e5m2`; stated in the sources too, and compared by a test.
+pub const GEMM_LAUNCH: GemmLaunch = GemmLaunch { block: 256, tile_m: 128, tile_n: 256, stages: 4, shared_bytes: 98304 };
+
+/// The description that was written when the kernels were compiled (JSON): compiler, options, hashes, and each kernel's registers. Its own
+/// hash names the set of kernels that a result was measured with.
+pub const MANIFEST: &str = include_str!("../../kernels/manifest.json");
+
+/// Machine code is a file in ELF format, whose numbers a reader may expect at aligned addresses.
+#[repr(C, align(16))]
+struct Aligned<T: ?Sized>(T);
+
+macro_rules! cubins {
+    ($($target:literal: $($file:literal)+;)+) => {
+        &[$($(Image {
+            file: $file,
+            target: $target,
+            bytes: {
+                const FILE: &Aligned<[u8]> =
+                    &Aligned(*include_bytes!(concat!("../../kernels/prebuilt/", $target, "/", $file, ".cubin")));
+                &FILE.0
+            },
+        }),+),+]
+    };
+}
+
+macro_rules! ptx {
+    ($($target:literal: $($file:literal)+;)+) => {
+        &[$($(Image {
+            file: $file,
+            target: $target,
+            bytes: concat!(include_str!(concat!("../../kernels/prebuilt/", $target, "/", $file, ".ptx")), "\0").as_bytes(),
+        }),+),+]
+    };
+}
+
+/// Machine code, older chips first.
+const CUBINS: &[Image] = cubins! {
+    "sm_75": "cache" "chase" "check" "empty" "fill" "gate" "stream";
+    "sm_80": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16";
+    "sm_86": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16";
+    "sm_89": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8";
+    "sm_90a": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8";
+    "sm_100a": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8";
+    "sm_103a": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8";
+    "sm_120a": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8";
+};
+
+/// Each file once, for the oldest chip that can have it.
+const PTX: &[Image] = ptx! {
+    "compute_75": "cache" "chase" "check" "empty" "fill" "gate" "stream";
+    "compute_80": "gemm_bf16";
+    "compute_89": "gemm_fp8";
+};
+
+/// All images of the program.
+pub fn images() -> impl Iterator<Item = Image> {
+    CUBINS.iter().chain(PTX).copied()
+}
+
+/// The best image of a file for a GPU of compute capability `cc` (major, minor): its own cubin, else one of an earlier chip of its
+/// generation, else PTX. `None` when the chip is too old for the file, or the file does not exist.
+///
+/// ```
+/// use gpu_assay::gpu::prebuilt::image;
+/// assert_eq!(image("stream", (9, 0)).map(|i| i.target), Some("sm_90a"));
+/// assert_eq!(image("gemm_fp8", (8, 0)), None);
+/// ```
+pub fn image(file: &str, cc: (u32, u32)) -> Option<Image> {
+    let cubin = CUBINS.iter().rev().find(|i| i.file == file && runs_cubin(i.target, cc));
+    let ptx = || PTX.iter().find(|i| i.file == file && capability(i.target).is_some_and(|(from, _)| from <= cc));
+    cubin.or_else(ptx).copied()
+}
+
+fn runs_cubin(target: &str, cc: (u32, u32)) -> bool {
+    capability(target).is_some_and(|(of, exact)| of == cc || (!exact && of.0 == cc.0 && of.1 <= cc.1))
+}
+
+/// The compute capability in a target's name, and whether it is for that chip only.
+fn capability(target: &str) -> Option<((u32, u32), bool)> {
+    let number = target.split_once('_')?.1;
+    let digits = number.trim_end_matches('a');
+    let (major, minor) = digits.split_at_checked(digits.len().checked_sub(1)?)?;
+    Some(((major.parse().ok()?, minor.parse().ok()?), digits != number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(file: &str, cc: (u32, u32)) -> Option<&'static str> {
+        image(file, cc).map(|i| i.target)
+    }
+
+    #[test]
+    fn targets_are_understood() {
+        assert_eq!(capability("sm_75"), Some(((7, 5), false)));
+        assert_eq!(capability("sm_103a"), Some(((10, 3), true)));
+        assert_eq!(capability("compute_89"), Some(((8, 9), false)));
+        assert_eq!(capability("sm_"), None);
+        assert_eq!(capability("x"), None);
+    }
+
+    #[test]
+    fn a_chip_gets_its_own_code_first() {
+        for (cc, expected) in [
+            ((7, 5), "sm_75"),
+            ((8, 0), "sm_80"),
+            ((8, 6), "sm_86"),
+            ((8, 9), "sm_89"),
+            ((9, 0), "sm_90a"),
+            ((10, 0), "sm_100a"),
+            ((10, 3), "sm_103a"),
+            ((12, 0), "sm_120a"),
+        ] {
+            assert_eq!(target("stream", cc), Some(expected));
+        }
+    }
+
+    #[test]
+    fn other_chips_get_code_of_their_generation_or_ptx() {
+        assert_eq!(target("stream", (8, 7)), Some("sm_86"));
+        assert_eq!(target("gemm_bf16", (8, 7)), Some("sm_86"));
+        assert_eq!(target("stream", (12, 1)), Some("compute_75"));
+        assert_eq!(target("gemm_bf16", (12, 1)), Some("compute_80"));
+        assert_eq!(target("gemm_fp8", (11, 0)), Some("compute_89"));
+        assert_eq!(target("gate", (13, 0)), Some("compute_75"));
+    }
+
+    #[test]
+    fn chips_that_are_too_old_get_nothing() {
+        assert_eq!(target("stream", (7, 0)), None);
+        assert_eq!(target("stream", (6, 1)), None);
+        assert_eq!(target("gemm_bf16", (7, 5)), None);
+        assert_eq!(target("gemm_fp8", (8, 6)), None);
+        assert_eq!(target("no such file", (9, 0)), None);
+    }
+
+    #[test]
+    fn images_look_like_what_they_are() {
+        for image in images() {
+            if image.is_ptx() {
+                assert!(image.bytes.starts_with(b"//"), "{}", image.path());
+                assert_eq!(image.bytes.iter().position(|&b| b == 0), Some(image.bytes.len() - 1), "{}", image.path());
+            } else {
+                assert!(image.bytes.starts_with(b"\x7fELF"), "{}", image.path());
+                assert_eq!(image.bytes.as_ptr().addr() % 16, 0, "{}", image.path());
+            }
+        }
+    }
+}
