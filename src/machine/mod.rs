@@ -4,12 +4,22 @@
 //! a missing number is never a zero. Readers of `/proc` and `/sys` take the root folder as a parameter, so recorded trees of other
 //! machines are test input.
 
+mod cgroup;
+mod cpu;
+mod disks;
+pub mod host;
 pub mod join;
+mod memory;
+mod mounts;
+mod tree;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::units::{Bytes, Hertz, Watts};
+
+pub use host::{Space, SpaceReader};
+pub use tree::Environment;
 
 /// A value that was read, or the reason it could not be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
