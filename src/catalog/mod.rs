@@ -1,0 +1,80 @@
+//! What documents say: vendors' datasheets and the standards of links, as data with source and date.
+//!
+//! Nothing here was measured by this program. A catalog number answers "what was promised", and every one becomes a
+//! [`Figure`] on the basis *datasheet* (or *guide*, for the written guide's own numbers, kept beside the right
+//! ones). Peaks name their engine, accumulator and density, since one "FP16 TFLOPS" per board is how tables go wrong.
+//!
+//! The data is TOML inside the program. [`Catalog::embedded`] parses it; a program that needs no catalog number never pays for that.
+
+mod gpu;
+mod link;
+mod lookup;
+
+pub use gpu::{
+    Accumulator, ClockFacts, Confidence, Density, Dtype, Engine, GpuModel, GuideRow, MemoryFacts, NvlinkFacts, PcieFacts, Peak, Price,
+};
+pub use link::{Family, Link, Range};
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::figure::Figure;
+use crate::units::BytesPerSecond;
+
+const GPUS: &str = include_str!("gpus.toml");
+const LINKS: &str = include_str!("links.toml");
+
+/// Everything documents say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Catalog {
+    /// GPUs, older ones first.
+    pub gpus: Vec<GpuModel>,
+    /// Links, by family.
+    pub links: Vec<Link>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GpuFile {
+    gpu: Vec<GpuModel>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LinkFile {
+    link: Vec<Link>,
+}
+
+impl Catalog {
+    /// The catalog that comes with the program.
+    ///
+    /// # Errors
+    /// [`Error::Content`] should the embedded data be malformed, which the tests exclude.
+    pub fn embedded() -> Result<Self> {
+        Ok(Self { gpus: parse::<GpuFile>(GPUS, "gpus.toml")?.gpu, links: parse::<LinkFile>(LINKS, "links.toml")?.link })
+    }
+
+    /// A PCIe link of so many lanes at a generation. Widths that no slot has are not in the catalog.
+    pub fn pcie(&self, generation: u32, lanes: u32) -> Option<&Link> {
+        let generation = generation.to_string();
+        self.links.iter().find(|link| link.family == Family::Pcie && link.generation == generation && link.width == lanes)
+    }
+
+    /// What a PCIe link can carry in one direction once the line code is paid for: the ceiling of every copy over it.
+    pub fn pcie_ceiling(&self, generation: u32, lanes: u32) -> Option<Figure<BytesPerSecond>> {
+        self.pcie(generation, lanes)?.encoded()
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(text: &str, name: &str) -> Result<T> {
+    toml::from_str(text).map_err(|error| Error::Content {
+        path: Path::new("the built-in catalog").join(name),
+        why: error.to_string().replace('\n', " "),
+        remedy: "report this as a defect of gpu-assay".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

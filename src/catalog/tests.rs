@@ -1,0 +1,202 @@
+//! The data is attested and plausible, and names find what they mean.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::figure::Basis;
+
+fn catalog() -> Catalog {
+    Catalog::embedded().unwrap()
+}
+
+fn is_date(text: &str) -> bool {
+    text.parse::<jiff::civil::Date>().is_ok()
+}
+
+#[test]
+fn every_row_says_where_and_when() {
+    let catalog = catalog();
+    assert!(catalog.gpus.len() >= 59, "{} GPUs", catalog.gpus.len());
+    assert!(catalog.links.len() >= 70, "{} links", catalog.links.len());
+    for gpu in &catalog.gpus {
+        assert!(gpu.source.len() > 5 && is_date(&gpu.date), "{}", gpu.name);
+        assert!(gpu.compute_capability() >= (7, 0), "{}", gpu.name);
+    }
+    for link in &catalog.links {
+        assert!(link.source.len() > 5 && is_date(&link.date), "{}", link.name);
+    }
+}
+
+#[test]
+fn names_are_unique() {
+    let catalog = catalog();
+    for name in [|gpu: &GpuModel| gpu.name.clone(), |gpu: &GpuModel| gpu.short_name.clone(), |gpu: &GpuModel| gpu.marketing_name.clone()] {
+        let distinct: HashSet<String> = catalog.gpus.iter().map(name).collect();
+        assert_eq!(distinct.len(), catalog.gpus.len());
+    }
+    let links: HashSet<&str> = catalog.links.iter().map(|link| link.name.as_str()).collect();
+    assert_eq!(links.len(), catalog.links.len());
+}
+
+/// SMs × boost clock × rate per SM gives the printed tensor peak, and the rate per SM is a power of two, as hardware has it. The data-centre
+/// Blackwell boards are left out: their peaks are printed rounded and below what the highest clock would give.
+#[test]
+fn tensor_peaks_follow_from_clock_and_units() {
+    let mut checked = 0;
+    for gpu in &catalog().gpus {
+        let (Some(sms), Some(clocks)) = (gpu.sm_count, gpu.clocks) else { continue };
+        if gpu.compute_capability().0 == 10 {
+            continue;
+        }
+        let peak = gpu.matmul_peak(Dtype::Fp16).unwrap();
+        let rate = peak.value.0 / (f64::from(sms) * clocks.boost().0);
+        let nearest = rate.log2().round().exp2();
+        assert!((rate / nearest - 1.0).abs() < 0.02, "{}: {rate} per SM and clock", gpu.name);
+        checked += 1;
+    }
+    assert!(checked >= 50, "only {checked} rows could be checked");
+}
+
+#[test]
+fn wider_formats_are_never_faster() {
+    for gpu in &catalog().gpus {
+        let peak = |dtype| gpu.matmul_peak(dtype).map(|peak| peak.value.0);
+        for (wide, narrow) in [(Dtype::Tf32, Dtype::Bf16), (Dtype::Bf16, Dtype::Fp8), (Dtype::Fp8, Dtype::Fp4)] {
+            if let (Some(wide), Some(narrow)) = (peak(wide), peak(narrow)) {
+                assert!((1.9..=6.1).contains(&(narrow / wide)), "{}: {narrow} beside {wide}", gpu.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn capacity_is_near_its_label() {
+    for gpu in &catalog().gpus {
+        let share = gpu.capacity().value.as_gib() / gpu.memory.label_gb;
+        assert!((0.92..=1.0).contains(&share), "{}: {share}", gpu.name);
+    }
+}
+
+#[test]
+fn links_lose_at_every_step_and_never_gain() {
+    for link in &catalog().links {
+        let steps = [link.raw(), link.encoded(), link.practical()];
+        for pair in steps.iter().flatten().collect::<Vec<_>>().windows(2) {
+            assert!(pair[1].value <= pair[0].value, "{}: {} after {}", link.name, pair[1], pair[0]);
+        }
+        // Brochures add both directions: of the raw rate, or, for the first two generations of PCIe, of the encoded one.
+        if let (Some(raw), Some(encoded), Some(total)) = (link.raw(), link.encoded(), link.marketing_total()) {
+            let one_way = total.value / 2.0;
+            assert!((one_way / raw.value - 1.0).abs() < 0.01 || (one_way / encoded.value - 1.0).abs() < 0.01, "{}: {one_way}", link.name);
+        }
+        if let (Some(encoded), Some(measured)) = (link.encoded(), link.measured) {
+            assert!(measured.low() <= measured.high() && measured.high() <= encoded.value, "{}", link.name);
+        }
+    }
+}
+
+#[test]
+fn pcie_rates_follow_from_the_standard() {
+    let catalog = catalog();
+    for (generation, giga_transfers, code) in [(3, 8.0, 128.0 / 130.0), (4, 16.0, 128.0 / 130.0), (5, 32.0, 128.0 / 130.0)] {
+        for lanes in [1, 2, 4, 8, 16] {
+            let expected = giga_transfers * 1e9 / 8.0 * f64::from(lanes) * code;
+            let ceiling = catalog.pcie_ceiling(generation, lanes).unwrap();
+            assert!((ceiling.value.0 / expected - 1.0).abs() < 1e-3, "gen {generation} x{lanes}: {ceiling}");
+            assert_eq!(ceiling.basis, Basis::Datasheet);
+        }
+    }
+    assert!(catalog.pcie_ceiling(4, 3).is_none());
+}
+
+#[test]
+fn the_guides_seven_rows_stand_beside_the_right_ones() {
+    let catalog = catalog();
+    let guide: Vec<&str> = catalog.gpus.iter().filter_map(|gpu| gpu.guide.as_ref()).map(|row| row.name.as_str()).collect();
+    assert_eq!(guide, ["A100 40GB", "A100 80GB", "RTX 4090", "RTX 6000 Ada", "L40S", "H100 SXM", "H200 SXM"]);
+    let rtx = catalog.gpu("RTX 4090").unwrap();
+    assert_eq!(rtx.guide.as_ref().unwrap().peak(Dtype::Bf16).unwrap().to_string(), "82.60 TFLOP/s");
+    assert_eq!(rtx.matmul_peak(Dtype::Bf16).unwrap().to_string(), "165.2 TFLOP/s");
+    assert_eq!(rtx.peak(Dtype::Fp16, Engine::Tensor, Accumulator::Fp16).unwrap().to_string(), "330.3 TFLOP/s");
+    assert_eq!(rtx.peak(Dtype::Fp16, Engine::CudaCore, Accumulator::Fp16).unwrap().to_string(), "82.60 TFLOP/s");
+}
+
+#[test]
+fn the_names_people_use_find_one_model() {
+    let catalog = catalog();
+    for (name, found) in [
+        ("NVIDIA H100 80GB HBM3", "H100 SXM"),
+        ("H100 SXM", "H100 SXM"),
+        ("h100-sxm5", "H100 SXM"),
+        ("H100 SXM5 80GB", "H100 SXM"),
+        ("NVIDIA H200", "H200 SXM"),
+        ("h200", "H200 SXM"),
+        ("H200 SXM", "H200 SXM"),
+        ("4090", "RTX 4090"),
+        ("RTX 4090", "RTX 4090"),
+        ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+        ("rtx 4090 d", "RTX 4090 D"),
+        ("L4", "L4"),
+        ("l40s", "L40S"),
+        ("T4", "T4"),
+        ("A100-SXM4-80GB", "A100 SXM 80GB"),
+        ("A100 80G SXM", "A100 SXM 80GB"),
+        ("a100 pcie 40 gb", "A100 PCIe 40GB"),
+        ("B200", "B200"),
+        ("GH200 96GB", "GH200 96GB"),
+    ] {
+        assert_eq!(catalog.gpu(name).map(|gpu| gpu.short_name.as_str()).unwrap_or("none"), found, "{name}");
+    }
+}
+
+#[test]
+fn every_name_of_a_model_finds_it() {
+    let catalog = catalog();
+    for gpu in &catalog.gpus {
+        for name in [&gpu.name, &gpu.marketing_name, &gpu.short_name].into_iter().chain(&gpu.aliases) {
+            assert_eq!(catalog.gpu(name).unwrap().name, gpu.name, "{name}");
+        }
+        assert_eq!(catalog.device(&gpu.name, None).unwrap().name, gpu.name);
+    }
+}
+
+#[test]
+fn a_name_that_fits_several_or_none_is_an_error_that_says_so() {
+    let catalog = catalog();
+    assert_eq!(
+        catalog.gpu("A100").unwrap_err().to_string(),
+        r#""A100" could be A100 PCIe 40GB, A100 SXM 40GB, A100 PCIe 80GB, A100 SXM 80GB; say which"#
+    );
+    assert_eq!(catalog.gpu("H100").unwrap_err().to_string(), r#""H100" could be H100 PCIe, H100 SXM, H100 NVL; say which"#);
+    let error = catalog.gpu("H1000").unwrap_err();
+    assert!(error.to_string().starts_with(r#"no GPU in the catalog is called "H1000"; the nearest are H100 "#), "{error}");
+    assert_eq!(error.exit_code(), 2);
+    assert!(catalog.gpu("").is_err());
+}
+
+#[test]
+fn devices_are_found_by_pci_id_and_partitions_are_no_model() {
+    let catalog = catalog();
+    assert_eq!(catalog.device("NVIDIA Graphics Device", Some("10de:2330")).unwrap().short_name, "H100 SXM");
+    assert_eq!(catalog.device("NVIDIA Graphics Device", Some("10DE:27B8")).unwrap().short_name, "L4");
+    assert!(catalog.device("NVIDIA H100 80GB HBM3 MIG 1g.10gb", Some("10de:2330")).is_none());
+    assert!(catalog.device("Radeon", None).is_none());
+}
+
+#[test]
+fn unknown_fields_are_refused() {
+    let text = LINKS.replacen("width = ", "wdith = 3\nwidth = ", 1);
+    let error = parse::<LinkFile>(&text, "links.toml").err().unwrap();
+    assert!(error.to_string().contains("wdith"), "{error}");
+}
+
+#[test]
+fn looking_up_never_panics() {
+    let catalog = catalog();
+    proptest!(|(name in ".{0,40}")| {
+        let _ = catalog.gpu(&name);
+        let _ = catalog.device(&name, Some(&name));
+    });
+}
