@@ -1,0 +1,302 @@
+//! The machine behind the driver: does the contents of each piece of work and says how long it truly takes.
+//!
+//! Contents are real, so that verification is real, but repeated work is done once. A piece of work whose result is a pure function of what
+//! it reads, which reads nothing that it writes, and whose blocks nobody has written since it last ran, would produce the bytes that are
+//! there already. Device blocks carry write counts that prove this. Host memory can change behind our back whenever the program runs, so for
+//! it the proof also needs that the program has not run in between, that is, both repetitions are played within one driver call.
+//! Launches that accumulate (atomics) are never skipped, except pure xor accumulators, whose difference is kept and applied again.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+
+use crate::code::Cu;
+use crate::memory::{Memory, Place};
+use crate::scenario::Scenario;
+use crate::timeline::{Engine, Load, Resource, World};
+
+/// A piece of work on one device.
+#[derive(Debug, Clone)]
+pub(crate) struct Task {
+    pub(crate) device: usize,
+    pub(crate) in_graph: bool,
+    pub(crate) corrupt: bool,
+    pub(crate) what: What,
+}
+
+/// What the work is.
+#[derive(Debug, Clone)]
+pub(crate) enum What {
+    Copy { to: usize, from: usize, bytes: usize },
+    Set { to: usize, bytes: usize, pattern: [u8; 4] },
+    Call { function: extern "C" fn(*mut c_void), data: usize },
+}
+
+/// Bytes that a piece of work touches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) at: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Span {
+    fn overlaps(self, other: Self) -> bool {
+        self.at < other.at + other.bytes && other.at < self.at + self.bytes
+    }
+}
+
+/// What identifies a repeatable piece of work.
+pub(crate) type Key = (&'static str, Vec<u64>);
+
+type Stamp = (u64, u64);
+
+/// The machine.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) scenario: Scenario,
+    pub(crate) memory: Memory,
+    /// `peers[a]` holds `b` when kernels on `a` may reach memory of `b`.
+    pub(crate) peers: Vec<Vec<usize>>,
+    /// An error that poisons the device's context.
+    pub(crate) sticky: Vec<Option<Cu>>,
+    /// Devices that fell off the bus.
+    pub(crate) gone: Vec<bool>,
+    /// Raised by every driver call.
+    pub(crate) epoch: u64,
+    /// Times the contents of work were really done, for tests.
+    pub(crate) executed: u64,
+    host_writes: u64,
+    begun: u64,
+    done: HashMap<Key, Vec<Stamp>>,
+}
+
+impl Machine {
+    pub(crate) fn new(scenario: Scenario) -> Self {
+        let count = scenario.gpus.len();
+        Self {
+            scenario,
+            memory: Memory::default(),
+            peers: vec![Vec::new(); count],
+            sticky: vec![None; count],
+            gone: vec![false; count],
+            epoch: 0,
+            executed: 0,
+            host_writes: 0,
+            begun: 0,
+            done: HashMap::new(),
+        }
+    }
+
+    /// The device an address belongs to; `None` for host memory.
+    pub(crate) fn device_of(&self, at: usize) -> Option<usize> {
+        match self.memory.place(at, 1) {
+            Some(Place::Device(device)) => Some(device),
+            _ => None,
+        }
+    }
+
+    fn stamp(&self, at: usize) -> Stamp {
+        match self.memory.generation(at) {
+            Some(generation) => (generation, 0),
+            None => (self.host_writes, self.epoch),
+        }
+    }
+
+    /// Does the contents unless they are provably there already; see the module's text.
+    pub(crate) fn once(&mut self, key: Key, reads: &[Span], writes: &[Span], corrupt: bool, run: impl FnOnce()) {
+        let pure = !reads.iter().any(|read| writes.iter().any(|write| read.overlaps(*write)));
+        let stamps = |machine: &Self| reads.iter().chain(writes).map(|span| machine.stamp(span.at)).collect::<Vec<_>>();
+        if pure && !corrupt && self.done.get(&key).is_some_and(|known| *known == stamps(self)) {
+            return;
+        }
+        run();
+        self.executed += 1;
+        self.wrote(writes);
+        if corrupt {
+            flip_one_bit(writes);
+            self.done.remove(&key);
+        } else if pure {
+            // Old entries can only match if nothing was written since, so the table may be emptied at any time.
+            if self.done.len() > 4096 {
+                self.done.clear();
+            }
+            let stamps = stamps(self);
+            self.done.insert(key, stamps);
+        }
+    }
+
+    /// Notes writes that are not repeatable.
+    pub(crate) fn wrote(&mut self, writes: &[Span]) {
+        for span in writes {
+            if self.memory.generation(span.at).is_some() {
+                self.memory.written(span.at);
+            } else {
+                self.host_writes += 1;
+            }
+        }
+    }
+
+    /// How bytes travel from one place to another, or an error if an address is not where the driver may copy.
+    fn route(&self, device: usize, to: usize, from: usize, bytes: usize) -> Result<(Option<Resource>, f64), Cu> {
+        #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+        let amount = bytes as f64;
+        let place = |at: usize| match self.memory.place(at, bytes) {
+            None if self.memory.place(at, 1).is_some() => Err(Cu::INVALID_VALUE),
+            place => Ok(place),
+        };
+        Ok(match (place(to)?, place(from)?) {
+            (Some(Place::Device(to)), Some(Place::Device(from))) if to == from => {
+                let ns = 2.0 * amount / self.scenario.gpus[to].dram.ce_copy_gbs;
+                (Some(Resource::Device(to)), ns)
+            }
+            (Some(Place::Device(to)), Some(Place::Device(from))) => {
+                let direct = self.peers[device].contains(&if device == to { from } else { to });
+                let engine = if direct { Engine::Copy } else { Engine::Staged };
+                (Some(Resource::Peer { from, to, engine }), amount)
+            }
+            (Some(Place::Device(device)), other) => (Some(Resource::Host { device, up: true, pageable: other.is_none() }), amount),
+            (other, Some(Place::Device(device))) => (Some(Resource::Host { device, up: false, pageable: other.is_none() }), amount),
+            _ => return Err(Cu::INVALID_VALUE),
+        })
+    }
+
+    /// Checks a copy before it is enqueued.
+    pub(crate) fn check_copy(&self, device: usize, to: usize, from: usize, bytes: usize) -> Result<(), Cu> {
+        self.route(device, to, from, bytes).map(drop)
+    }
+
+    fn copy(&mut self, task: &Task, to: usize, from: usize, bytes: usize) -> Result<Load, Cu> {
+        let (resource, amount) = self.route(task.device, to, from, bytes)?;
+        let floor_us = match resource {
+            Some(Resource::Host { device, .. }) => self.scenario.gpus[device].host_link.latency_us,
+            Some(Resource::Peer { from, to, .. }) => self.scenario.link(from, to).map_or(0.0, |link| link.latency_us),
+            _ => self.scenario.gpus[task.device].launch.kernel_us,
+        };
+        let key = ("copy", vec![to as u64, from as u64, bytes as u64]);
+        self.once(key, &[Span { at: from, bytes }], &[Span { at: to, bytes }], task.corrupt, || {
+            // SAFETY: device and pinned ranges were checked to lie in live mappings; pageable ranges are vouched for by the program.
+            unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) }
+        });
+        Ok(Load { resource, amount, floor_ns: floor_us * 1e3 })
+    }
+
+    fn set(&mut self, task: &Task, to: usize, bytes: usize, pattern: [u8; 4]) -> Result<Load, Cu> {
+        if self.memory.place(to, bytes).is_none() {
+            return Err(Cu::ILLEGAL_ADDRESS);
+        }
+        let key = ("set", vec![to as u64, bytes as u64, u64::from(u32::from_ne_bytes(pattern))]);
+        self.once(key, &[], &[Span { at: to, bytes }], task.corrupt, || {
+            // SAFETY: the range was checked to lie in one live mapping, and this driver's mutex keeps others out.
+            let target = unsafe { std::slice::from_raw_parts_mut(to as *mut u8, bytes) };
+            if pattern.iter().all(|byte| *byte == pattern[0]) {
+                target.fill(pattern[0]);
+            } else {
+                for word in target.chunks_exact_mut(4) {
+                    word.copy_from_slice(&pattern);
+                }
+            }
+        });
+        let gpu = &self.scenario.gpus[task.device];
+        #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+        let amount = bytes as f64 / gpu.dram.write_gbs;
+        Ok(Load { resource: Some(Resource::Device(task.device)), amount, floor_ns: gpu.launch.kernel_us * 1e3 })
+    }
+
+    /// One draw of the scenario's noise: a factor near one that depends on the seed and on how much work was begun before.
+    fn noise(&mut self) -> f64 {
+        self.begun += 1;
+        let noise = self.scenario.noise;
+        if noise.sigma <= 0.0 {
+            return 1.0;
+        }
+        let uniform = |salt: u64| {
+            let bits = mix(noise.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ mix(self.begun.wrapping_mul(2).wrapping_add(salt)));
+            #[expect(clippy::cast_precision_loss, reason = "53 bits are kept")]
+            let unit = (bits >> 11) as f64 / (1u64 << 53) as f64;
+            unit.max(f64::MIN_POSITIVE)
+        };
+        let normal = (-2.0 * uniform(0).ln()).sqrt() * (std::f64::consts::TAU * uniform(1)).cos();
+        1.0 + noise.sigma * normal.clamp(-4.0, 4.0)
+    }
+}
+
+impl World for Machine {
+    type Work = Task;
+
+    fn begin(&mut self, task: &Task) -> Load {
+        if self.sticky[task.device].is_some() || self.gone[task.device] {
+            return Load::NOTHING;
+        }
+        let load = match &task.what {
+            What::Copy { to, from, bytes } => self.copy(task, *to, *from, *bytes),
+            What::Set { to, bytes, pattern } => self.set(task, *to, *bytes, *pattern),
+            What::Call { function, data } => {
+                function(*data as *mut c_void);
+                Ok(Load::NOTHING)
+            }
+        };
+        match load {
+            Ok(load) => {
+                let factor = self.noise();
+                Load { amount: load.amount * factor, floor_ns: load.floor_ns * factor, ..load }
+            }
+            Err(code) => {
+                self.sticky[task.device] = Some(code);
+                Load::NOTHING
+            }
+        }
+    }
+
+    fn rate(&self, resource: Resource, opposed: bool) -> f64 {
+        match resource {
+            Resource::Device(_) => 1.0,
+            Resource::Host { device, up, pageable } => {
+                let link = &self.scenario.gpus[device].host_link;
+                match (up, pageable, opposed) {
+                    (true, true, _) => link.pageable_h2d_gbs,
+                    (false, true, _) => link.pageable_d2h_gbs,
+                    (true, false, false) => link.h2d_gbs,
+                    (false, false, false) => link.d2h_gbs,
+                    (true, false, true) => link.h2d_both_gbs,
+                    (false, false, true) => link.d2h_both_gbs,
+                }
+            }
+            Resource::Peer { from, to, engine } => self.scenario.link(from, to).map_or(1.0, |link| match (engine, opposed) {
+                (Engine::Copy, false) => link.ce_gbs,
+                (Engine::Copy, true) => link.ce_both_gbs,
+                (Engine::Kernel, false) => link.sm_gbs,
+                (Engine::Kernel, true) => link.sm_both_gbs,
+                (Engine::Staged, false) => link.staged_gbs,
+                (Engine::Staged, true) => link.staged_both_gbs,
+            }),
+        }
+    }
+
+    fn gate_is_open(&self, flag: usize) -> bool {
+        // SAFETY: the launch checked that the flag lies in a live mapping; the host may write it at any time, hence volatile.
+        unsafe { (flag as *const u32).read_volatile() != 0 }
+    }
+
+    fn gate_gave_up(&mut self, flag: usize) {
+        self.wrote(&[Span { at: flag, bytes: 4 }]);
+        // SAFETY: the launch checked that the flag lies in a live mapping.
+        unsafe { (flag as *mut u32).write_volatile(1) }
+    }
+}
+
+fn flip_one_bit(writes: &[Span]) {
+    if let Some(span) = writes.iter().find(|span| span.bytes > 0) {
+        // SAFETY: the span has just been written by the work that is being corrupted.
+        unsafe {
+            let byte = (span.at + span.bytes / 2) as *mut u8;
+            byte.write(byte.read() ^ 1);
+        }
+    }
+}
+
+/// The finaliser of splitmix64.
+fn mix(mut bits: u64) -> u64 {
+    bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}

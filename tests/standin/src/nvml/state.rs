@@ -1,0 +1,237 @@
+//! What changes while the GPU works: clocks, power, temperature, throttling, errors.
+
+use nvml_wrapper_sys::bindings::{nvmlFieldValue_t, nvmlUtilization_t, nvmlViolationTime_t};
+
+use super::nvml;
+use crate::code::Nv;
+use crate::driver::{Driver, put};
+use crate::scenario::Gpu;
+
+/// `NVML_CLOCK_MEM`; 0 and 1 are graphics and multiprocessors, 3 is video.
+const MEMORY_CLOCK: u32 = 2;
+
+fn clock(kind: u32, sm: u32, memory: u32) -> Result<u32, Nv> {
+    match kind {
+        0 | 1 | 3 => Ok(sm),
+        MEMORY_CLOCK => Ok(memory),
+        _ => Err(Nv::INVALID_ARGUMENT),
+    }
+}
+
+fn application(gpu: &Gpu, kind: u32) -> Result<u32, Nv> {
+    let clocks = gpu.clocks;
+    let (sm, memory) = clocks.application_sm_mhz.zip(clocks.application_memory_mhz).ok_or(Nv::NOT_SUPPORTED)?;
+    clock(kind, sm, memory)
+}
+
+fn milliwatts(watts: f64) -> u32 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few kilowatts at most")]
+    let value = (watts.max(0.0) * 1e3).round() as u32;
+    value
+}
+
+nvml!(nvmlDeviceGetClockInfo |d| (handle: usize, kind: u32, mhz: *mut u32) {
+    let clocks = d.nvml_board(handle)?.clocks;
+    put(mhz, clock(kind, clocks.sm_mhz, clocks.memory_mhz)?)
+});
+
+nvml!(nvmlDeviceGetMaxClockInfo |d| (handle: usize, kind: u32, mhz: *mut u32) {
+    let clocks = d.nvml_board(handle)?.clocks;
+    put(mhz, clock(kind, clocks.sm_max_mhz, clocks.memory_max_mhz)?)
+});
+
+nvml!(nvmlDeviceGetClock |d| (handle: usize, kind: u32, id: u32, mhz: *mut u32) {
+    let gpu = d.nvml_board(handle)?;
+    put(mhz, match id {
+        0 => clock(kind, gpu.clocks.sm_mhz, gpu.clocks.memory_mhz)?,
+        1 | 2 => application(gpu, kind)?,
+        3 => clock(kind, gpu.clocks.sm_max_mhz, gpu.clocks.memory_max_mhz)?,
+        _ => return Err(Nv::INVALID_ARGUMENT),
+    })
+});
+
+nvml!(nvmlDeviceGetApplicationsClock |d| (handle: usize, kind: u32, mhz: *mut u32) {
+    put(mhz, application(d.nvml_board(handle)?, kind)?)
+});
+
+nvml!(nvmlDeviceGetDefaultApplicationsClock |d| (handle: usize, kind: u32, mhz: *mut u32) {
+    put(mhz, application(d.nvml_board(handle)?, kind)?)
+});
+
+nvml!(nvmlDeviceGetMaxCustomerBoostClock |d| (handle: usize, kind: u32, mhz: *mut u32) {
+    let clocks = d.nvml_board(handle)?.clocks;
+    put(mhz, clock(kind, clocks.sm_max_mhz, clocks.memory_max_mhz)?)
+});
+
+nvml!(nvmlDeviceGetCurrentClocksThrottleReasons |d| (handle: usize, mask: *mut u64) {
+    put(mask, d.nvml_board(handle)?.throttle_bits())
+});
+
+nvml!(nvmlDeviceGetCurrentClocksEventReasons |d| (handle: usize, mask: *mut u64) {
+    put(mask, d.nvml_board(handle)?.throttle_bits())
+});
+
+nvml!(nvmlDeviceGetSupportedClocksThrottleReasons |d| (handle: usize, mask: *mut u64) {
+    d.nvml_board(handle)?;
+    put(mask, 0x1ff)
+});
+
+nvml!(nvmlDeviceGetSupportedClocksEventReasons |d| (handle: usize, mask: *mut u64) {
+    d.nvml_board(handle)?;
+    put(mask, 0x1ff)
+});
+
+nvml!(nvmlDeviceGetViolationStatus |d| (handle: usize, policy: u32, status: *mut nvmlViolationTime_t) {
+    let gpu = d.nvml_board(handle)?;
+    // Policies 0 and 1 are power and heat; the others never bite here.
+    let active = match policy {
+        0 => gpu.throttle_bits() & 0x84 != 0,
+        1 => gpu.throttle_bits() & 0x68 != 0,
+        _ => false,
+    };
+    let nanoseconds = u64::try_from(d.born.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let violated = if active { nanoseconds } else { 0 };
+    put(status, nvmlViolationTime_t { referenceTime: nanoseconds / 1000, violationTime: violated })
+});
+
+nvml!(nvmlDeviceGetPowerUsage |d| (handle: usize, mw: *mut u32) {
+    put(mw, milliwatts(d.nvml_board(handle)?.power.draw_w))
+});
+
+nvml!(nvmlDeviceGetEnforcedPowerLimit |d| (handle: usize, mw: *mut u32) {
+    put(mw, milliwatts(d.nvml_board(handle)?.power.enforced_w))
+});
+
+nvml!(nvmlDeviceGetPowerManagementMode |d| (handle: usize, mode: *mut u32) {
+    d.nvml_board(handle)?;
+    put(mode, 1)
+});
+
+nvml!(nvmlDeviceGetPowerManagementLimit |d| (handle: usize, mw: *mut u32) {
+    put(mw, milliwatts(d.nvml_board(handle)?.power.enforced_w))
+});
+
+nvml!(nvmlDeviceGetPowerManagementDefaultLimit |d| (handle: usize, mw: *mut u32) {
+    put(mw, milliwatts(d.nvml_board(handle)?.power.default_w))
+});
+
+nvml!(nvmlDeviceGetPowerManagementLimitConstraints |d| (handle: usize, least: *mut u32, most: *mut u32) {
+    let power = d.nvml_board(handle)?.power;
+    put(least, milliwatts(power.min_w))?;
+    put(most, milliwatts(power.max_w))
+});
+
+nvml!(nvmlDeviceGetTotalEnergyConsumption |d| (handle: usize, mj: *mut u64) {
+    let watts = d.nvml_board(handle)?.power.draw_w;
+    // Real time, not virtual time: the program divides by its own clock.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and years away from the limit")]
+    let energy = (watts * d.born.elapsed().as_secs_f64() * 1e3) as u64;
+    put(mj, energy)
+});
+
+nvml!(nvmlDeviceGetTemperature |d| (handle: usize, sensor: u32, celsius: *mut u32) {
+    if sensor != 0 {
+        return Err(Nv::INVALID_ARGUMENT);
+    }
+    put(celsius, d.nvml_board(handle)?.temperature_c)
+});
+
+nvml!(nvmlDeviceGetTemperatureThreshold |d| (handle: usize, kind: u32, celsius: *mut u32) {
+    d.nvml_board(handle)?;
+    put(celsius, match kind {
+        0 => 92,
+        1 => 89,
+        2 => 95,
+        3 => 87,
+        _ => return Err(Nv::NOT_SUPPORTED),
+    })
+});
+
+nvml!(nvmlDeviceGetPerformanceState |d| (handle: usize, state: *mut u32) {
+    d.nvml_board(handle)?;
+    put(state, 0)
+});
+
+nvml!(nvmlDeviceGetUtilizationRates |d| (handle: usize, rates: *mut nvmlUtilization_t) {
+    d.nvml_board(handle)?;
+    let busy = if d.working() { 100 } else { 0 };
+    put(rates, nvmlUtilization_t { gpu: busy, memory: busy / 2 })
+});
+
+nvml!(nvmlDeviceGetPersistenceMode |d| (handle: usize, mode: *mut u32) {
+    d.nvml_board(handle)?;
+    put(mode, 1)
+});
+
+nvml!(nvmlDeviceGetComputeMode |d| (handle: usize, mode: *mut u32) {
+    d.nvml_board(handle)?;
+    put(mode, 0)
+});
+
+nvml!(nvmlDeviceGetEccMode |d| (handle: usize, current: *mut u32, pending: *mut u32) {
+    let ecc = d.nvml_board(handle)?.ecc.ok_or(Nv::NOT_SUPPORTED)?;
+    put(current, u32::from(ecc.enabled))?;
+    put(pending, u32::from(ecc.pending.unwrap_or(ecc.enabled)))
+});
+
+nvml!(nvmlDeviceGetTotalEccErrors |d| (handle: usize, kind: u32, counter: u32, count: *mut u64) {
+    put(count, ecc_errors(d.nvml_board(handle)?, kind)?)
+});
+
+nvml!(nvmlDeviceGetMemoryErrorCounter |d| (handle: usize, kind: u32, counter: u32, place: u32, count: *mut u64) {
+    let errors = ecc_errors(d.nvml_board(handle)?, kind)?;
+    // All errors of a scenario are in device memory (place 2).
+    put(count, if place == 2 { errors } else { 0 })
+});
+
+nvml!(nvmlDeviceGetRemappedRows |d| (handle: usize, corrected: *mut u32, uncorrected: *mut u32, pending: *mut u32, failure: *mut u32) {
+    let rows = d.nvml_board(handle)?.rows.ok_or(Nv::NOT_SUPPORTED)?;
+    put(corrected, rows.corrected)?;
+    put(uncorrected, rows.uncorrected)?;
+    put(pending, u32::from(rows.pending))?;
+    put(failure, u32::from(rows.failure))
+});
+
+nvml!(nvmlDeviceGetRetiredPages |d| (handle: usize, cause: u32, count: *mut u32, addresses: *mut u64) {
+    // Chips with a row remapper do not retire pages.
+    if d.nvml_board(handle)?.rows.is_some() {
+        return Err(Nv::NOT_SUPPORTED);
+    }
+    super::put_list(count, addresses, &[])
+});
+
+nvml!(nvmlDeviceGetRetiredPagesPendingStatus |d| (handle: usize, pending: *mut u32) {
+    if d.nvml_board(handle)?.rows.is_some() {
+        return Err(Nv::NOT_SUPPORTED);
+    }
+    put(pending, 0)
+});
+
+nvml!(nvmlDeviceGetFieldValues |d| (handle: usize, count: i32, values: *mut nvmlFieldValue_t) {
+    d.nvml_device(handle)?;
+    let count = usize::try_from(count).map_err(|_| Nv::INVALID_ARGUMENT)?;
+    for index in 0..count {
+        if values.is_null() {
+            return Err(Nv::INVALID_ARGUMENT);
+        }
+        // SAFETY: not null; the caller vouches for `count` elements.
+        unsafe { (*values.add(index)).nvmlReturn = i32::from(Nv::NOT_SUPPORTED).cast_unsigned() };
+    }
+    Ok(())
+});
+
+fn ecc_errors(gpu: &Gpu, kind: u32) -> Result<u64, Nv> {
+    let ecc = gpu.ecc.filter(|ecc| ecc.enabled).ok_or(Nv::NOT_SUPPORTED)?;
+    match kind {
+        0 => Ok(ecc.corrected),
+        1 => Ok(ecc.uncorrected),
+        _ => Err(Nv::INVALID_ARGUMENT),
+    }
+}
+
+impl Driver {
+    /// Whether the machine counts as working: something is enqueued, or bytes moved within the last half second of real time.
+    pub(crate) fn working(&self) -> bool {
+        self.timeline.busy() || self.last_copy.is_some_and(|at| at.elapsed().as_millis() < 500)
+    }
+}

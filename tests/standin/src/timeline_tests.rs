@@ -1,0 +1,181 @@
+//! Laws of virtual time on a small machine with known rates.
+
+use super::*;
+
+/// A machine whose work says itself what it needs; one-way 50 bytes per ns, two-way 40.
+#[derive(Default)]
+struct Bench {
+    open: bool,
+    gave_up: bool,
+    begun: Vec<&'static str>,
+}
+
+impl World for Bench {
+    type Work = (&'static str, Load);
+
+    fn begin(&mut self, work: &Self::Work) -> Load {
+        self.begun.push(work.0);
+        work.1
+    }
+
+    fn rate(&self, resource: Resource, opposed: bool) -> f64 {
+        match resource {
+            Resource::Device(_) => 1.0,
+            _ if opposed => 40.0,
+            _ => 50.0,
+        }
+    }
+
+    fn gate_is_open(&self, _flag: usize) -> bool {
+        self.open
+    }
+
+    fn gate_gave_up(&mut self, _flag: usize) {
+        self.gave_up = true;
+    }
+}
+
+type Line = Timeline<(&'static str, Load)>;
+
+fn copy(up: bool, bytes: f64) -> Step<(&'static str, Load)> {
+    let resource = Resource::Host { device: 0, up, pageable: false };
+    Step::Work(("copy", Load { resource: Some(resource), amount: bytes, floor_ns: 0.0 }))
+}
+
+fn kernel(ns: f64) -> Step<(&'static str, Load)> {
+    Step::Work(("kernel", Load { resource: Some(Resource::Device(0)), amount: ns, floor_ns: 0.0 }))
+}
+
+fn wait_all(line: &mut Line, bench: &mut Bench) -> Waited {
+    let marks: Vec<Mark> = line.streams.keys().filter_map(|&id| line.tail(id)).collect();
+    line.wait(bench, &marks, true)
+}
+
+#[test]
+fn events_bracket_exactly_the_work_between_them() {
+    let (mut line, mut bench) = (Line::default(), Bench::default());
+    let stream = line.add_stream();
+    let (start, end) = (line.add_event(), line.add_event());
+    line.enqueue(stream, Step::Record(start));
+    line.enqueue(stream, copy(true, 5000.0));
+    line.enqueue(stream, copy(true, 5000.0));
+    line.enqueue(stream, Step::Record(end));
+    assert_eq!(wait_all(&mut line, &mut bench), Waited::Done);
+    assert_eq!(line.event(start).and_then(|event| event.time), Some(0.0));
+    assert_eq!(line.event(end).and_then(|event| event.time), Some(200.0));
+    assert_eq!(line.host_ns(), 200.0);
+}
+
+#[test]
+fn opposite_copies_share_only_while_they_overlap() {
+    let (mut line, mut bench) = (Line::default(), Bench::default());
+    let (up, down) = (line.add_stream(), line.add_stream());
+    line.enqueue(up, copy(true, 4000.0));
+    line.enqueue(down, copy(false, 9000.0));
+    let end = line.add_event();
+    line.enqueue(down, Step::Record(end));
+    wait_all(&mut line, &mut bench);
+    // 100 ns together at 40 each, then the remaining 5000 bytes alone at 50.
+    assert_eq!(line.event(end).and_then(|event| event.time), Some(200.0));
+}
+
+#[test]
+fn kernels_on_one_device_share_it_and_copies_do_not_disturb_them() {
+    let (mut line, mut bench) = (Line::default(), Bench::default());
+    let streams = [line.add_stream(), line.add_stream(), line.add_stream()];
+    line.enqueue(streams[0], kernel(100.0));
+    line.enqueue(streams[1], kernel(100.0));
+    line.enqueue(streams[2], copy(true, 1000.0));
+    wait_all(&mut line, &mut bench);
+    assert_eq!(line.host_ns(), 200.0);
+}
+
+#[test]
+fn a_gate_holds_until_the_host_opens_it_and_enqueue_time_is_never_measured() {
+    let (mut line, mut bench) = (Line::default(), Bench::default());
+    let stream = line.add_stream();
+    let (start, end) = (line.add_event(), line.add_event());
+    line.enqueue(stream, Step::Gate { open: 8, timeout_ns: 1e9, timed_out: 16 });
+    line.enqueue(stream, Step::Record(start));
+    for _ in 0..10 {
+        line.pass(700.0);
+        line.enqueue(stream, kernel(100.0));
+    }
+    line.enqueue(stream, Step::Record(end));
+    let tail = line.tail(stream).into_iter().collect::<Vec<_>>();
+    assert_eq!(line.wait(&mut bench, &tail, false), Waited::Blocked);
+    bench.open = true;
+    assert_eq!(line.wait(&mut bench, &tail, false), Waited::Done);
+    let time = |event| line.event(event).and_then(|event| event.time);
+    assert_eq!(time(start), Some(7000.0));
+    assert_eq!(time(end), Some(8000.0));
+    assert!(!bench.gave_up);
+}
+
+#[test]
+fn without_a_gate_a_slow_host_starves_the_stream() {
+    let (mut line, mut bench) = (Line::default(), Bench::default());
+    let stream = line.add_stream();
+    for _ in 0..10 {
+        line.pass(700.0);
+        line.enqueue(stream, kernel(100.0));
+    }
+    wait_all(&mut line, &mut bench);
+    assert_eq!(line.host_ns(), 7100.0);
+}
+
+#[test]
+fn a_closed_gate_gives_up_after_its_watchdog() {
+    let (mut line, mut bench) = (Line::default(), Bench::default());
+    let stream = line.add_stream();
+    line.enqueue(stream, Step::Gate { open: 8, timeout_ns: 5000.0, timed_out: 16 });
+    line.enqueue(stream, kernel(100.0));
+    assert_eq!(wait_all(&mut line, &mut bench), Waited::Done);
+    assert!(bench.gave_up);
+    assert_eq!(line.host_ns(), 5100.0);
+}
+
+#[test]
+fn waiting_on_an_event_joins_streams() {
+    let (mut line, mut bench) = (Line::default(), Bench::default());
+    let (first, second) = (line.add_stream(), line.add_stream());
+    let event = line.add_event();
+    line.enqueue(first, Step::Work(("slow", Load { resource: None, amount: 0.0, floor_ns: 300.0 })));
+    let mark = line.enqueue(first, Step::Record(event));
+    line.enqueue(second, Step::Wait(mark.unwrap()));
+    line.enqueue(second, Step::Work(("after", Load { resource: None, amount: 0.0, floor_ns: 50.0 })));
+    let tail = line.tail(second).unwrap();
+    line.wait(&mut bench, &[tail], true);
+    assert_eq!(line.host_ns(), 350.0);
+    assert_eq!(bench.begun, ["slow", "after"]);
+}
+
+#[test]
+fn waiting_for_one_stream_leaves_the_other_running() {
+    let (mut line, mut bench) = (Line::default(), Bench::default());
+    let (short, long) = (line.add_stream(), line.add_stream());
+    line.enqueue(short, copy(true, 5000.0));
+    line.enqueue(long, kernel(1000.0));
+    let tail = line.tail(short).unwrap();
+    line.wait(&mut bench, &[tail], true);
+    assert_eq!(line.host_ns(), 100.0);
+    assert!(line.busy());
+    // A copy the other way, enqueued now, overlaps nothing but the kernel.
+    line.enqueue(short, copy(false, 5000.0));
+    let tail = line.tail(short).unwrap();
+    line.wait(&mut bench, &[tail], true);
+    assert_eq!(line.host_ns(), 200.0);
+    wait_all(&mut line, &mut bench);
+    assert_eq!(line.host_ns(), 1000.0);
+}
+
+#[test]
+fn a_floor_keeps_small_copies_from_being_free() {
+    let (mut line, mut bench) = (Line::default(), Bench::default());
+    let stream = line.add_stream();
+    let resource = Some(Resource::Host { device: 0, up: true, pageable: false });
+    line.enqueue(stream, Step::Work(("tiny", Load { resource, amount: 50.0, floor_ns: 900.0 })));
+    line.enqueue(stream, Step::Work(("large", Load { resource, amount: 100_000.0, floor_ns: 900.0 })));
+    wait_all(&mut line, &mut bench);
+    assert_eq!(line.host_ns(), 2900.0);
+}
