@@ -207,8 +207,8 @@ pub(crate) fn text<E: Code>(from: *const std::ffi::c_char) -> Result<String, E> 
 
 impl Driver {
     fn from_environment() -> Result<Self, ScenarioError> {
-        let path = std::env::var_os(SCENARIO)
-            .ok_or_else(|| ScenarioError::new(format!("set {SCENARIO} to the path of a scenario file")))?;
+        let path =
+            std::env::var_os(SCENARIO).ok_or_else(|| ScenarioError::new(format!("set {SCENARIO} to the path of a scenario file")))?;
         let mut scenario = Scenario::load(path.as_ref())?;
         if let Ok(seed) = std::env::var(SEED) {
             scenario.noise.seed =
@@ -438,9 +438,8 @@ fn visible_devices(scenario: &Scenario, list: Option<&str>) -> Vec<usize> {
 /// Reads `function:call:action`, e.g. `cuMemAlloc_v2:2:error=2`, `cuStreamSynchronize:1:hang=5`, `cuLaunchKernel:3+:corrupt`, where `+` means
 /// this and every later call.
 fn parse_fault(text: &str) -> Result<Fault, ScenarioError> {
-    let complain = || {
-        ScenarioError::new(format!("{FAULT}: expected function:call:error=CODE, hang=SECONDS, corrupt or gone but found {text}"))
-    };
+    let complain =
+        || ScenarioError::new(format!("{FAULT}: expected function:call:error=CODE, hang=SECONDS, corrupt or gone but found {text}"));
     let mut parts = text.splitn(3, ':');
     let (Some(function), Some(call), Some(action)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(complain());

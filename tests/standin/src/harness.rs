@@ -182,7 +182,8 @@ fn without(library: &Path, folder: &Path, missing: &[String]) -> Result<PathBuf,
     let mut bytes = std::fs::read(library).map_err(|error| failed("read", library, &error))?;
     for name in missing {
         let wanted: Vec<u8> = [&[0], name.as_bytes(), &[0]].concat();
-        let places: Vec<usize> = bytes.windows(wanted.len()).enumerate().filter(|(_, window)| *window == wanted).map(|(at, _)| at).collect();
+        let places: Vec<usize> =
+            bytes.windows(wanted.len()).enumerate().filter(|(_, window)| *window == wanted).map(|(at, _)| at).collect();
         if places.is_empty() {
             return Err(ScenarioError::new(format!("driver.missing: the stand-in exports no {name}")));
         }

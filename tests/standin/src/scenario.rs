@@ -632,9 +632,8 @@ impl Scenario {
         if from == to || from.max(to) >= self.gpus.len() {
             return None;
         }
-        let listed = self.links.iter().rev().find(|pair| {
-            (pair.from, pair.to) == (from, to) || pair.both && (pair.to, pair.from) == (from, to)
-        });
+        let listed =
+            self.links.iter().rev().find(|pair| (pair.from, pair.to) == (from, to) || pair.both && (pair.to, pair.from) == (from, to));
         let mut link = match listed {
             Some(pair) => pair.link.clone(),
             None => self.link_default.clone()?,

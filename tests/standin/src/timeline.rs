@@ -16,17 +16,9 @@ pub(crate) enum Resource {
     /// Execution units of a device; amounts are nanoseconds when alone.
     Device(usize),
     /// One direction between host and device; amounts are bytes.
-    Host {
-        device: usize,
-        up: bool,
-        pageable: bool,
-    },
+    Host { device: usize, up: bool, pageable: bool },
     /// One direction between two devices; amounts are bytes.
-    Peer {
-        from: usize,
-        to: usize,
-        engine: Engine,
-    },
+    Peer { from: usize, to: usize, engine: Engine },
 }
 
 /// Who moves bytes between two devices.
@@ -156,8 +148,7 @@ impl<W> Timeline<W> {
 
     pub(crate) fn add_stream(&mut self) -> u64 {
         let id = self.fresh();
-        self.streams
-            .insert(id, Stream { queue: VecDeque::new(), enqueued: 0, done: 0, running: None, gate_since: None });
+        self.streams.insert(id, Stream { queue: VecDeque::new(), enqueued: 0, done: 0, running: None, gate_since: None });
         id
     }
 

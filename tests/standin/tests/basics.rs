@@ -97,7 +97,8 @@ fn peer_copies_need_permission_to_go_directly() {
     let timed = || {
         let (start, end) = (rig.event(), rig.event());
         rig.record(start, stream);
-        let code = call!(rig, cuMemcpyPeerAsync(here => u64, first => usize, there => u64, second => usize, 1_000_000 => usize, stream => u64));
+        let code =
+            call!(rig, cuMemcpyPeerAsync(here => u64, first => usize, there => u64, second => usize, 1_000_000 => usize, stream => u64));
         assert_eq!(code, 0);
         rig.record(end, stream);
         assert_eq!(rig.wait(stream), 0);
