@@ -10,10 +10,7 @@
 pub mod catalog;
 pub mod error;
 pub mod figure;
-pub mod gpu {
-    //! What is asked of a GPU: compiled kernels, and what their answers have to be.
-    pub mod prebuilt;
-}
+pub mod gpu;
 pub mod lang;
 pub mod machine;
 pub mod measure;

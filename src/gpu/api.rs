@@ -8,6 +8,8 @@
 //! enum does not have, which Rust must never hold; here a status is a plain number. And it loads `libcuda.so` before `libcuda.so.1`: the
 //! first is the toolkit's link-time stub on some machines.
 
+#![allow(non_snake_case)] // The functions keep the names that the driver's documentation gives them.
+
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
 
 use cudarc::driver::sys::{

@@ -19,7 +19,7 @@ impl Stream {
     /// # Errors
     /// [`Error::Usage`] for different lengths, [`Error::Gpu`] when the call fails.
     pub fn upload(&self, to: View<'_, u8>, from: HostView<'_>) -> Result<()> {
-        let (to, doing) = (to.region(), || "copying from pinned memory to the device");
+        let to = to.region();
         let length = same_length(to.bytes, from.bytes)?;
         to.uses.mark(self);
         from.uses.mark(self);
@@ -27,7 +27,7 @@ impl Stream {
             // SAFETY: both ranges are `length` bytes of live memory, and both remember this stream, so that neither is freed nor, on the
             // host, written before the copy is done.
             .and_then(|()| unsafe { self.gpu().api().cuMemcpyHtoDAsync_v2(to.address, from.address, length, self.raw()) })
-            .doing(doing)
+            .doing(|| "copying from pinned memory to the device")
     }
 
     /// Enqueues a copy from a device to pinned memory.

@@ -96,13 +96,9 @@ impl Gpu {
     /// [`Error::Gpu`] when the call fails.
     pub fn memory(&self) -> Result<(Bytes, Bytes)> {
         let (mut free, mut total) = (0, 0);
-        let read = || {
-            self.enter()?;
-            // SAFETY: both pointers are valid for one size, and the context is current.
-            unsafe { self.api().cuMemGetInfo_v2(&raw mut free, &raw mut total) }
-        };
-        let mut read = read;
-        read().doing(|| format!("asking for the free memory of GPU {}", self.ordinal()))?;
+        // SAFETY: both pointers are valid for one size, and the context is current.
+        let read = self.enter().and_then(|()| unsafe { self.api().cuMemGetInfo_v2(&raw mut free, &raw mut total) });
+        read.doing(|| format!("asking for the free memory of GPU {}", self.ordinal()))?;
         Ok((Bytes(free as u64), Bytes(total as u64)))
     }
 

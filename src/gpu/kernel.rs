@@ -25,7 +25,7 @@ const MOST_ARGUMENTS: usize = 8;
 
 /// A kernel with its arguments.
 pub trait Kernel {
-    /// Source file below `kernels/`, such as `stream.cu`.
+    /// Source file below `kernels/` without its ending, such as `stream`.
     const FILE: &'static str;
     /// Name in that file.
     const NAME: &'static str;
@@ -296,12 +296,9 @@ impl Gpu {
                 remedy: "this kernel needs a newer GPU".into(),
             });
         };
-        // PTX is text and has to end with NUL; the copy costs nothing beside its compilation, and binary code does not mind.
-        let mut bytes = image.bytes.to_vec();
-        bytes.push(0);
         let mut module: CUmodule = std::ptr::null_mut();
-        // SAFETY: the pointer is valid for one handle; the image is a whole one that our compiler wrote, and the driver copies what it keeps.
-        unsafe { self.api().cuModuleLoadData(&raw mut module, bytes.as_ptr().cast()) }.doing(doing)?;
+        // SAFETY: the pointer is valid for one handle; the image is a whole one from our compiler (PTX with the NUL that ends it), and static.
+        unsafe { self.api().cuModuleLoadData(&raw mut module, image.bytes.as_ptr().cast()) }.doing(doing)?;
         Ok(*entry.insert(module))
     }
 }

@@ -55,100 +55,100 @@ const fn area(rows: u32, columns: u32) -> u64 {
 
 kernels! {
     /// Does nothing: what is left of a launch is its cost.
-    "empty.cu" empty = Empty {}
+    "empty" empty = Empty {}
 
     /// One thread waits until `open` is not 0, or writes 1 to `timed_out` after `timeout_ns`.
-    "gate.cu" gate = GateKernel<'a> { open: Flag<'a, u32> = 1, timeout_ns: u64, timed_out: Out<'a, u32> = 1 }
+    "gate" gate = GateKernel<'a> { open: Flag<'a, u32> = 1, timeout_ns: u64, timed_out: Out<'a, u32> = 1 }
 
     /// Fills with words that depend on their position and on a seed.
-    "fill.cu" fill_pattern = FillPattern<'a> { out: Out<'a, u64> = words, words: u64, seed: u64 }
+    "fill" fill_pattern = FillPattern<'a> { out: Out<'a, u64> = words, words: u64, seed: u64 }
 
     /// Counts the words that differ from [`FillPattern`]'s and notes the first; both results must be set up before.
-    "fill.cu" verify_pattern = VerifyPattern<'a> {
+    "fill" verify_pattern = VerifyPattern<'a> {
         r#in: In<'a, u64> = words, words: u64, seed: u64, errors: Out<'a, u64> = 1, first_bad: Out<'a, u64> = 1,
     }
 
     /// Uniform numbers in [-scale, scale).
-    "fill.cu" fill_uniform_f32 = FillUniformF32<'a> { out: Out<'a, f32> = n, n: u64, seed: u64, scale: f32 }
+    "fill" fill_uniform_f32 = FillUniformF32<'a> { out: Out<'a, f32> = n, n: u64, seed: u64, scale: f32 }
     /// As [`FillUniformF32`], rounded to BF16.
-    "fill.cu" fill_uniform_bf16 = FillUniformBf16<'a> { out: Out<'a, u16> = n, n: u64, seed: u64, scale: f32 }
+    "fill" fill_uniform_bf16 = FillUniformBf16<'a> { out: Out<'a, u16> = n, n: u64, seed: u64, scale: f32 }
     /// As [`FillUniformF32`], rounded to FP8 E4M3, saturating.
-    "fill.cu" fill_uniform_e4m3 = FillUniformE4m3<'a> { out: Out<'a, u8> = n, n: u64, seed: u64, scale: f32 }
+    "fill" fill_uniform_e4m3 = FillUniformE4m3<'a> { out: Out<'a, u8> = n, n: u64, seed: u64, scale: f32 }
     /// As [`FillUniformF32`], rounded to FP8 E5M2, saturating.
-    "fill.cu" fill_uniform_e5m2 = FillUniformE5m2<'a> { out: Out<'a, u8> = n, n: u64, seed: u64, scale: f32 }
+    "fill" fill_uniform_e5m2 = FillUniformE5m2<'a> { out: Out<'a, u8> = n, n: u64, seed: u64, scale: f32 }
     /// Normal numbers of deviation `scale`.
-    "fill.cu" fill_normal_f32 = FillNormalF32<'a> { out: Out<'a, f32> = n, n: u64, seed: u64, scale: f32 }
+    "fill" fill_normal_f32 = FillNormalF32<'a> { out: Out<'a, f32> = n, n: u64, seed: u64, scale: f32 }
     /// As [`FillNormalF32`], rounded to BF16.
-    "fill.cu" fill_normal_bf16 = FillNormalBf16<'a> { out: Out<'a, u16> = n, n: u64, seed: u64, scale: f32 }
+    "fill" fill_normal_bf16 = FillNormalBf16<'a> { out: Out<'a, u16> = n, n: u64, seed: u64, scale: f32 }
     /// As [`FillNormalF32`], rounded to FP8 E4M3, saturating.
-    "fill.cu" fill_normal_e4m3 = FillNormalE4m3<'a> { out: Out<'a, u8> = n, n: u64, seed: u64, scale: f32 }
+    "fill" fill_normal_e4m3 = FillNormalE4m3<'a> { out: Out<'a, u8> = n, n: u64, seed: u64, scale: f32 }
     /// As [`FillNormalF32`], rounded to FP8 E5M2, saturating.
-    "fill.cu" fill_normal_e5m2 = FillNormalE5m2<'a> { out: Out<'a, u8> = n, n: u64, seed: u64, scale: f32 }
+    "fill" fill_normal_e5m2 = FillNormalE5m2<'a> { out: Out<'a, u8> = n, n: u64, seed: u64, scale: f32 }
 
     /// Reads all of `a` and folds it into the checksum at `sink`.
-    "stream.cu" stream_read = StreamRead<'a> { a: In<'a, Float4> = vectors, vectors: u64, sink: Out<'a, u32> = 4 }
+    "stream" stream_read = StreamRead<'a> { a: In<'a, Float4> = vectors, vectors: u64, sink: Out<'a, u32> = 4 }
     /// a = value.
-    "stream.cu" stream_write = StreamWrite<'a> { a: Out<'a, Float4> = vectors, vectors: u64, value: f32 }
+    "stream" stream_write = StreamWrite<'a> { a: Out<'a, Float4> = vectors, vectors: u64, value: f32 }
     /// c = a.
-    "stream.cu" stream_copy = StreamCopy<'a> { a: In<'a, Float4> = vectors, c: Out<'a, Float4> = vectors, vectors: u64 }
+    "stream" stream_copy = StreamCopy<'a> { a: In<'a, Float4> = vectors, c: Out<'a, Float4> = vectors, vectors: u64 }
     /// b = s·c.
-    "stream.cu" stream_scale = StreamScale<'a> { c: In<'a, Float4> = vectors, b: Out<'a, Float4> = vectors, vectors: u64, s: f32 }
+    "stream" stream_scale = StreamScale<'a> { c: In<'a, Float4> = vectors, b: Out<'a, Float4> = vectors, vectors: u64, s: f32 }
     /// c = a + b.
-    "stream.cu" stream_add = StreamAdd<'a> {
+    "stream" stream_add = StreamAdd<'a> {
         a: In<'a, Float4> = vectors, b: In<'a, Float4> = vectors, c: Out<'a, Float4> = vectors, vectors: u64,
     }
     /// a = b + s·c.
-    "stream.cu" stream_triad = StreamTriad<'a> {
+    "stream" stream_triad = StreamTriad<'a> {
         b: In<'a, Float4> = vectors, c: In<'a, Float4> = vectors, a: Out<'a, Float4> = vectors, vectors: u64, s: f32,
     }
 
     /// Every block reads all of `a` `repeats` times.
-    "cache.cu" cache_read = CacheRead<'a> { a: In<'a, Float4> = vectors, vectors: u64, repeats: u32, sink: Out<'a, u32> = 4 }
+    "cache" cache_read = CacheRead<'a> { a: In<'a, Float4> = vectors, vectors: u64, repeats: u32, sink: Out<'a, u32> = 4 }
 
     /// One thread follows `next` from `start` for `steps` loads, each waiting for the one before. The indices must lead back into `next`.
-    "chase.cu" chase = Chase<'a> {
+    "chase" chase = Chase<'a> {
         next: In<'a, u32> = u64::from(start) + 1, start: u32, steps: u64, end: Out<'a, u32> = 1, cycles: Out<'a, u64> = 1,
     }
     /// As [`Chase`], past the first-level cache.
-    "chase.cu" chase_l2 = ChaseL2<'a> {
+    "chase" chase_l2 = ChaseL2<'a> {
         next: In<'a, u32> = u64::from(start) + 1, start: u32, steps: u64, end: Out<'a, u32> = 1, cycles: Out<'a, u64> = 1,
     }
 
     /// y += A·x with A in BF16, row-major.
-    "check.cu" matvec_bf16 = MatvecBf16<'a> {
+    "check" matvec_bf16 = MatvecBf16<'a> {
         a: In<'a, u16> = rows.saturating_mul(cols), x: In<'a, f64> = cols, y: Out<'a, f64> = rows, rows: u64, cols: u64,
     }
     /// As [`MatvecBf16`], in FP8 E4M3.
-    "check.cu" matvec_e4m3 = MatvecE4m3<'a> {
+    "check" matvec_e4m3 = MatvecE4m3<'a> {
         a: In<'a, u8> = rows.saturating_mul(cols), x: In<'a, f64> = cols, y: Out<'a, f64> = rows, rows: u64, cols: u64,
     }
     /// As [`MatvecBf16`], in FP8 E5M2.
-    "check.cu" matvec_e5m2 = MatvecE5m2<'a> {
+    "check" matvec_e5m2 = MatvecE5m2<'a> {
         a: In<'a, u8> = rows.saturating_mul(cols), x: In<'a, f64> = cols, y: Out<'a, f64> = rows, rows: u64, cols: u64,
     }
     /// y += Aᵀ·x with A in BF16, row-major.
-    "check.cu" matvec_t_bf16 = MatvecTransposedBf16<'a> {
+    "check" matvec_t_bf16 = MatvecTransposedBf16<'a> {
         a: In<'a, u16> = rows.saturating_mul(cols), x: In<'a, f64> = rows, y: Out<'a, f64> = cols, rows: u64, cols: u64,
     }
     /// As [`MatvecTransposedBf16`], in FP8 E4M3.
-    "check.cu" matvec_t_e4m3 = MatvecTransposedE4m3<'a> {
+    "check" matvec_t_e4m3 = MatvecTransposedE4m3<'a> {
         a: In<'a, u8> = rows.saturating_mul(cols), x: In<'a, f64> = rows, y: Out<'a, f64> = cols, rows: u64, cols: u64,
     }
     /// As [`MatvecTransposedBf16`], in FP8 E5M2.
-    "check.cu" matvec_t_e5m2 = MatvecTransposedE5m2<'a> {
+    "check" matvec_t_e5m2 = MatvecTransposedE5m2<'a> {
         a: In<'a, u8> = rows.saturating_mul(cols), x: In<'a, f64> = rows, y: Out<'a, f64> = cols, rows: u64, cols: u64,
     }
 
     /// C[m,n] = A[m,k]·B[n,k]ᵀ on the tensor cores, BF16 in and out, FP32 sums.
-    "gemm_bf16.cu" gemm_bf16 = GemmBf16<'a> {
+    "gemm_bf16" gemm_bf16 = GemmBf16<'a> {
         a: In<'a, u16> = area(m, k), b: In<'a, u16> = area(n, k), c: Out<'a, u16> = area(m, n), m: u32, n: u32, k: u32,
     }
     /// As [`GemmBf16`] with FP8 E4M3 in.
-    "gemm_fp8.cu" gemm_e4m3 = GemmE4m3<'a> {
+    "gemm_fp8" gemm_e4m3 = GemmE4m3<'a> {
         a: In<'a, u8> = area(m, k), b: In<'a, u8> = area(n, k), c: Out<'a, u16> = area(m, n), m: u32, n: u32, k: u32,
     }
     /// As [`GemmBf16`] with FP8 E5M2 in.
-    "gemm_fp8.cu" gemm_e5m2 = GemmE5m2<'a> {
+    "gemm_fp8" gemm_e5m2 = GemmE5m2<'a> {
         a: In<'a, u8> = area(m, k), b: In<'a, u8> = area(n, k), c: Out<'a, u16> = area(m, n), m: u32, n: u32, k: u32,
     }
 }

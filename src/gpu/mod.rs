@@ -33,6 +33,7 @@ mod kernel;
 mod kernels;
 mod memory;
 mod pinned;
+pub mod prebuilt;
 mod stream;
 mod view;
 

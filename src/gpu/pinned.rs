@@ -5,7 +5,6 @@
 //! node. Both wait for the device before the host looks inside.
 
 use std::ffi::c_void;
-use std::marker::PhantomData;
 use std::sync::atomic::AtomicU32;
 
 use cudarc::driver::sys::CUdeviceptr;
@@ -43,11 +42,27 @@ pub struct HostView<'a> {
     pub(super) uses: &'a Uses,
 }
 
+impl HostView<'_> {
+    /// The first `bytes` of it, or all where there are fewer.
+    #[must_use]
+    pub fn first(self, bytes: Bytes) -> Self {
+        Self { bytes: self.bytes.min(bytes.0), ..self }
+    }
+}
+
 /// A run of pinned bytes that a copy writes.
 pub struct HostViewMut<'a> {
     pub(super) address: *mut c_void,
     pub(super) bytes: u64,
     pub(super) uses: &'a Uses,
+}
+
+impl HostViewMut<'_> {
+    /// The first `bytes` of it, or all where there are fewer.
+    #[must_use]
+    pub fn first(self, bytes: Bytes) -> Self {
+        Self { bytes: self.bytes.min(bytes.0), ..self }
+    }
 }
 
 impl Gpu {
@@ -65,24 +80,89 @@ impl Gpu {
         let mut address: *mut c_void = std::ptr::null_mut();
         // SAFETY: the pointer is valid for one address, and the context is current.
         self.enter().and_then(|()| unsafe { self.api().cuMemHostAlloc(&raw mut address, length, PORTABLE_AND_MAPPED) }).doing(doing)?;
-        // SAFETY: the driver just gave `length` bytes at `address`, and nothing else knows them. Setting them makes them initialised, and
-        // puts the pages on the NUMA node where they were asked for.
+        // SAFETY: the driver just gave `length` bytes at `address`, and nothing else knows them. Setting them makes them initialised.
         unsafe { std::ptr::write_bytes(address.cast::<u8>(), 0, length) };
         Ok(PinnedBuffer { gpu: self.clone(), address, length, uses: Uses::default() })
     }
 
-    /// Pins memory that the caller owns, as long as the result lives.
+    /// Pins memory that someone else allocated, such as a buffer on a chosen NUMA node, and owns it from then on.
     ///
     /// # Errors
-    /// [`Error::Gpu`] when the system refuses, for instance because the limit of locked memory is too low.
-    pub fn register<'a>(&self, memory: &'a mut [u8]) -> Result<Registered<'a>> {
-        let (address, length) = (memory.as_mut_ptr().cast::<c_void>(), memory.len());
-        self.enter()
-            // SAFETY: the range is borrowed mutably for 'a, which outlives the registration: dropping the result ends it. A leaked result
-            // leaves pages pinned, which the allocator never notices, and no work in flight that writes them, see `Registered`.
-            .and_then(|()| unsafe { self.api().cuMemHostRegister_v2(address, length, PORTABLE) })
-            .doing(|| format!("pinning {} of host memory", Bytes(length as u64).approximate()))?;
-        Ok(Registered { gpu: self.clone(), address, length, uses: Uses::default(), memory: PhantomData })
+    /// [`Error::Usage`] for no bytes at all, [`Error::Gpu`] when the system refuses, for instance because the limit of locked memory is too
+    /// low.
+    pub fn register<M: AsMut<[u8]> + Send + 'static>(&self, memory: M) -> Result<Registered<M>> {
+        let mut memory = Box::new(memory);
+        let bytes = (*memory).as_mut();
+        let (address, length) = (bytes.as_mut_ptr().cast::<c_void>(), bytes.len());
+        let doing = || format!("pinning {} of host memory", Bytes(length as u64).approximate());
+        if length == 0 {
+            return Err(Error::usage(format!("{}: expected at least one byte", doing())));
+        }
+        // SAFETY: the range belongs to `memory`, which the result owns, in a box so that it does not move, and lets nobody touch until the
+        // registration has ended.
+        self.enter().and_then(|()| unsafe { self.api().cuMemHostRegister_v2(address, length, PORTABLE) }).doing(doing)?;
+        Ok(Registered { gpu: self.clone(), address, length, uses: Uses::default(), _memory: memory })
+    }
+}
+
+/// Memory that was allocated elsewhere and is pinned as long as this lives.
+pub struct Registered<M> {
+    gpu: Gpu,
+    address: *mut c_void,
+    length: usize,
+    uses: Uses,
+    // Declared last, so that it is dropped after the registration ended.
+    _memory: Box<M>,
+}
+
+// SAFETY: as for `PinnedBuffer`; the memory's owner is `Send` and never touched.
+unsafe impl<M: Send> Send for Registered<M> {}
+
+impl<M> Registered<M> {
+    /// Its bytes, once no device works on them.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the work that was waited for failed.
+    pub fn as_slice(&self) -> Result<&[u8]> {
+        self.uses.wait()?;
+        // SAFETY: the owner gave this range out as initialised bytes and is not touched; device writes as in `PinnedBuffer::as_slice`.
+        Ok(unsafe { std::slice::from_raw_parts(self.address.cast::<u8>(), self.length) })
+    }
+
+    /// Its bytes to change, once no device works on them.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the work that was waited for failed.
+    pub fn as_mut_slice(&mut self) -> Result<&mut [u8]> {
+        self.uses.wait()?;
+        // SAFETY: as in `as_slice`, borrowed mutably.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.address.cast::<u8>(), self.length) })
+    }
+
+    /// All of it, for copies to read.
+    pub fn source(&self) -> HostView<'_> {
+        HostView { address: self.address, bytes: self.length as u64, uses: &self.uses }
+    }
+
+    /// All of it, for copies to write.
+    pub fn target(&mut self) -> HostViewMut<'_> {
+        HostViewMut { address: self.address, bytes: self.length as u64, uses: &self.uses }
+    }
+}
+
+impl<M> std::fmt::Debug for Registered<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Registered memory of {}", Bytes(self.length as u64).approximate())
+    }
+}
+
+impl<M> Drop for Registered<M> {
+    fn drop(&mut self) {
+        self.uses.wait_before_freeing();
+        if self.gpu.enter().is_ok() {
+            // SAFETY: registered once, and no stream works on it any more.
+            let _ = unsafe { self.gpu.api().cuMemHostUnregister(self.address) };
+        }
     }
 }
 
