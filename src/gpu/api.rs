@@ -171,7 +171,11 @@ impl Api {
 
     /// The status as a result, with the driver's own words when it is not success.
     fn checked(&self, call: &'static str, status: Status) -> Returned {
-        if status == 0 { Ok(()) } else { Err(Failure::new(call, status, self.text(self.cuGetErrorName, status), self.text(self.cuGetErrorString, status))) }
+        if status == 0 {
+            Ok(())
+        } else {
+            Err(Failure::new(call, status, self.text(self.cuGetErrorName, status), self.text(self.cuGetErrorString, status)))
+        }
     }
 
     /// What one of the two functions that describe a status says about it.

@@ -83,7 +83,11 @@ impl Failure {
         let doing = doing.into();
         let remedy = remedy(self.status);
         if is_absence(self.status) {
-            return Error::Unavailable { doing, why: format!("{} returned {} ({})", self.call, self.code, self.why), remedy: remedy.into() };
+            return Error::Unavailable {
+                doing,
+                why: format!("{} returned {} ({})", self.call, self.code, self.why),
+                remedy: remedy.into(),
+            };
         }
         Error::Gpu { doing, call: self.call, code: self.code, why: self.why, remedy: remedy.into() }
     }
@@ -121,14 +125,22 @@ const fn remedy(status: i32) -> &'static str {
         status::OUT_OF_MEMORY => "free the GPU's memory (`nvidia-smi` lists who holds it), or measure with smaller sizes",
         status::DEINITIALIZED => "the process is ending; run the command again",
         status::STUB_LIBRARY => "the toolkit's stub was loaded in place of the driver: take `lib64/stubs` out of LD_LIBRARY_PATH",
-        status::DEVICE_UNAVAILABLE => "another process holds the GPU in exclusive mode, or it is prohibited: wait for it, or see `nvidia-smi -q -d COMPUTE`",
-        status::NO_DEVICE => "check `nvidia-smi -L`, CUDA_VISIBLE_DEVICES, and that the container was given a GPU (for Docker: `--gpus all`)",
+        status::DEVICE_UNAVAILABLE => {
+            "another process holds the GPU in exclusive mode, or it is prohibited: wait for it, or see `nvidia-smi -q -d COMPUTE`"
+        }
+        status::NO_DEVICE => {
+            "check `nvidia-smi -L`, CUDA_VISIBLE_DEVICES, and that the container was given a GPU (for Docker: `--gpus all`)"
+        }
         status::INVALID_DEVICE => "choose a GPU that `gpu-assay inspect` lists",
         status::NO_BINARY_FOR_GPU => "this GPU is older than any the program has kernels for (compute capability 7.5)",
-        status::ECC_UNCORRECTABLE => "the GPU's memory is faulty: stop using it and report it to its owner (`nvidia-smi -q -d ECC,ROW_REMAPPER`)",
+        status::ECC_UNCORRECTABLE => {
+            "the GPU's memory is faulty: stop using it and report it to its owner (`nvidia-smi -q -d ECC,ROW_REMAPPER`)"
+        }
         status::NVLINK_UNCORRECTABLE => "an NVLink is faulty: report it to the machine's owner (`nvidia-smi nvlink -e`)",
         status::UNSUPPORTED_PTX_VERSION => "update the NVIDIA driver: it is older than the kernels' PTX",
-        status::ILLEGAL_ADDRESS | status::LAUNCH_FAILED => "the GPU must be left to recover: run again, and if it recurs run `gpu-assay selftest`",
+        status::ILLEGAL_ADDRESS | status::LAUNCH_FAILED => {
+            "the GPU must be left to recover: run again, and if it recurs run `gpu-assay selftest`"
+        }
         status::LAUNCH_TIMEOUT => "a display watchdog ended the kernel: measure a GPU that drives no display",
         status::NOT_PERMITTED => "the system's settings forbid it: run with the rights a CUDA program has there",
         status::SYSTEM_NOT_READY => "an NVSwitch machine needs its fabric manager: start `nvidia-fabricmanager` and wait until it is up",
@@ -168,6 +180,9 @@ mod tests {
     #[test]
     fn a_status_nobody_can_name_still_makes_a_full_sentence() {
         let text = Failure::new("cuInit", 4711, None, None).into_error("opening").to_string();
-        assert!(text.starts_with("opening: cuInit returned status 4711 (the library gives no explanation); run `gpu-assay inspect`"), "{text}");
+        assert!(
+            text.starts_with("opening: cuInit returned status 4711 (the library gives no explanation); run `gpu-assay inspect`"),
+            "{text}"
+        );
     }
 }

@@ -24,6 +24,7 @@
 //! driver's words and a remedy. A missing library or function is such an error too. Nothing here panics, and what is dropped is given back.
 #![allow(unsafe_code)]
 
+#[allow(dead_code)]
 mod api;
 mod copy;
 mod device;
@@ -45,4 +46,4 @@ pub use kernels::*;
 pub use memory::DeviceBuffer;
 pub use pinned::{HostView, HostViewMut, PinnedBuffer, Registered};
 pub use stream::{Event, Stream};
-pub use view::{Element, Float4, Flag, In, Out, View};
+pub use view::{Element, Flag, Float4, In, Out, View};
