@@ -2,11 +2,12 @@
  *
  *   fill_pattern     out[i] = mix64(i + seed * odd): every word says where it belongs; 8 bytes written per word
  *   verify_pattern   compares with the same; *errors += wrong words, *first_bad = least wrong index; 8 bytes read per word
+ *   verify_equal     compares two arrays word by word, with the same answer; 16 bytes read per word
  *   fill_uniform_*   uniform in [-1, 1) times scale          fill_normal_*   standard normal times scale
  *
  * random.h has the formulas. All accesses are 16 bytes wide but for the last few elements of an array. The pattern kernels should be
  * limited by device memory, the random fills by integer and special-function arithmetic: they prepare data and are never timed.
- * The host sets *errors to 0 and *first_bad to the largest number before verify_pattern.
+ * The host sets *errors to 0 and *first_bad to the largest number before verify_pattern and verify_equal.
  */
 #include "numbers.h"
 #include "prelude.h"
@@ -44,11 +45,24 @@ DEVICE void compare(findings* found, unsigned long long index, unsigned long lon
     }
 }
 
-DEVICE void compare_vector(findings* found, unsigned long long vector, words2 seen, unsigned long long seed)
+DEVICE void compare_words(findings* found, unsigned long long vector, words2 seen, words2 expected)
 {
-    const words2 expected = pattern_at(vector, seed);
     compare(found, 2 * vector, seen.x, expected.x);
     compare(found, 2 * vector + 1, seen.y, expected.y);
+}
+
+DEVICE void compare_vector(findings* found, unsigned long long vector, words2 seen, unsigned long long seed)
+{
+    compare_words(found, vector, seen, pattern_at(vector, seed));
+}
+
+/* Adds what a thread found to the answer; atomics, but only where something is wrong. */
+DEVICE void report(const findings* found, unsigned long long* errors, unsigned long long* first_bad)
+{
+    if (found->errors != 0) {
+        atomic_add_u64(errors, found->errors);
+        atomic_min_u64(first_bad, found->first);
+    }
 }
 
 KERNEL verify_pattern(const unsigned long long* in, unsigned long long words, unsigned long long seed, unsigned long long* errors, unsigned long long* first_bad)
@@ -67,10 +81,28 @@ KERNEL verify_pattern(const unsigned long long* in, unsigned long long words, un
     }
     for (; i < vectors; i += step) compare_vector(&found, i, wide[i], seed);
     if (words % 2 == 1 && thread_index() == 0) compare(&found, words - 1, in[words - 1], random_word(words - 1, seed));
-    if (found.errors != 0) {
-        atomic_add_u64(errors, found.errors);
-        atomic_min_u64(first_bad, found.first);
+    report(&found, errors, first_bad);
+}
+
+KERNEL verify_equal(const unsigned long long* a, const unsigned long long* b, unsigned long long words, unsigned long long* errors, unsigned long long* first_bad)
+{
+    const words2* const left = (const words2*)a;
+    const words2* const right = (const words2*)b;
+    const unsigned long long vectors = words / 2;
+    const unsigned long long step = thread_count();
+    unsigned long long i = thread_index();
+    findings found;
+    found.errors = 0;
+    found.first = ~0ull;
+    for (; i + (DEPTH - 1) * step < vectors; i += DEPTH * step) {
+        words2 held[DEPTH], expected[DEPTH];
+        UNROLL for (int j = 0; j < DEPTH; ++j) held[j] = left[i + j * step];
+        UNROLL for (int j = 0; j < DEPTH; ++j) expected[j] = right[i + j * step];
+        UNROLL for (int j = 0; j < DEPTH; ++j) compare_words(&found, i + j * step, held[j], expected[j]);
     }
+    for (; i < vectors; i += step) compare_words(&found, i, left[i], right[i]);
+    if (words % 2 == 1 && thread_index() == 0) compare(&found, words - 1, a[words - 1], b[words - 1]);
+    report(&found, errors, first_bad);
 }
 
 /* One element, for the end of an array. */

@@ -29,6 +29,7 @@ WIDE = {
     "stream_triad": (8, 4, 4),
     "cache_read": (8, 0, 4),
     "verify_pattern": (4, 0, 1),  # arithmetic lies between its loads; it is not timed
+    "verify_equal": (8, 0, 1),  # likewise
 }
 FILLS = ["fill_pattern"] + [f"fill_{d}_{t}" for d in ("uniform", "normal") for t in ("f32", "bf16", "e4m3", "e5m2")]
 MATVECS = [f"matvec_{t}{f}" for t in ("", "t_") for f in ("bf16", "e4m3", "e5m2")]
