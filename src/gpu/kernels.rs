@@ -68,6 +68,11 @@ kernels! {
         r#in: In<'a, u64> = words, words: u64, seed: u64, errors: Out<'a, u64> = 1, first_bad: Out<'a, u64> = 1,
     }
 
+    /// Counts the words in which two arrays differ and notes the first; both results must be set up before.
+    "fill.cu" verify_equal = VerifyEqual<'a> {
+        a: In<'a, u64> = words, b: In<'a, u64> = words, words: u64, errors: Out<'a, u64> = 1, first_bad: Out<'a, u64> = 1,
+    }
+
     /// Uniform numbers in [-scale, scale).
     "fill" fill_uniform_f32 = FillUniformF32<'a> { out: Out<'a, f32> = n, n: u64, seed: u64, scale: f32 }
     /// As [`FillUniformF32`], rounded to BF16.

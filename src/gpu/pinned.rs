@@ -65,6 +65,36 @@ impl HostViewMut<'_> {
     }
 }
 
+impl HostView<'_> {
+    /// The `length` bytes from byte `first` on.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when they are not all within it.
+    pub fn slice(self, first: u64, length: u64) -> Result<Self> {
+        let address = part(self.address.cast_mut(), self.bytes, first, length)?;
+        Ok(Self { address, bytes: length, ..self })
+    }
+}
+
+impl HostViewMut<'_> {
+    /// The `length` bytes from byte `first` on.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when they are not all within it.
+    pub fn slice(self, first: u64, length: u64) -> Result<Self> {
+        let address = part(self.address, self.bytes, first, length)?;
+        Ok(Self { address, bytes: length, ..self })
+    }
+}
+
+/// The address of byte `first`, if `length` bytes from there on are within the `bytes` at `address`.
+fn part(address: *mut c_void, bytes: u64, first: u64, length: u64) -> Result<*mut c_void> {
+    match (first.checked_add(length), usize::try_from(first)) {
+        (Some(end), Ok(first)) if end <= bytes => Ok(address.wrapping_byte_add(first)),
+        _ => Err(Error::usage(format!("expected a part of {bytes} bytes but found {length} from byte {first} on"))),
+    }
+}
+
 impl Gpu {
     /// Pinned host memory of that size, set to zero. It lies on the NUMA node that the calling thread's memory policy prefers: bind the
     /// thread to the node's processors first to choose one.
