@@ -7,6 +7,7 @@
 //! machine ──▶ probe + measure ──▶ record ──▶ calibrate ──▶ guide ──▶ report
 //! ```
 
+pub mod calibrate;
 pub mod catalog;
 pub mod error;
 pub mod figure;
