@@ -7,8 +7,10 @@
 //! machine ──▶ probe + measure ──▶ record ──▶ calibrate ──▶ guide ──▶ report
 //! ```
 
+pub mod assay;
 pub mod calibrate;
 pub mod catalog;
+pub mod cli;
 pub mod error;
 pub mod figure;
 pub mod gpu;

@@ -1,3 +1,7 @@
 //! The `gpu-assay` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(gpu_assay::cli::main())
+}

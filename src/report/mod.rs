@@ -7,6 +7,7 @@
 mod csv;
 mod json;
 mod markdown;
+mod measurements;
 mod text;
 mod words;
 
@@ -14,6 +15,7 @@ pub use crate::table::{Align, Cell, Column, Number, Table};
 pub use csv::csv;
 pub use json::json;
 pub use markdown::markdown;
+pub use measurements::measurements;
 pub use text::text;
 pub use words::{bar, sparkline, width};
 

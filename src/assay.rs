@@ -1,0 +1,187 @@
+//! The run: every case of every probe, one after another, each outcome kept as soon as it is there.
+//!
+//! A run cannot be failed by a probe. A case that errs is recorded as failed and the next one begins; only the user's wish to stop and a
+//! record that cannot be written end it early. The run shares its time among the cases by their weights, host and GPU cases from separate
+//! purses, because a machine without a GPU must be done sooner.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::machine::{Driver, Environment, Fact, Machine, host, join, libraries};
+use crate::measure::{Case, Outcome};
+use crate::probe::{Effort, Lab, Probe};
+use crate::record::{Program, Run, SCHEMA_VERSION, Settings};
+use crate::units::Seconds;
+
+/// What is to be measured, and how.
+pub struct Request<'a> {
+    /// The probes, in the order to run them.
+    pub probes: &'a [&'a dyn Probe],
+    /// Their names if the user chose them; empty when all run.
+    pub chosen: Vec<String>,
+    /// Indices of the GPUs to measure.
+    pub gpus: Vec<u32>,
+    /// How thorough.
+    pub effort: Effort,
+    /// Seed of generated data.
+    pub seed: u64,
+    /// Folder in which the storage probe may write.
+    pub scratch: &'a Path,
+    /// Whether GPU identifiers stay in the record.
+    pub identify: bool,
+    /// The time, RFC 3339, UTC.
+    pub started: String,
+    /// Digest over the kernels' sources.
+    pub kernels: String,
+}
+
+/// Where a run stands, for whoever shows it.
+pub trait Listener {
+    /// `case` begins; `done` of `total` are behind it, and about `left` of sampled time is still to come.
+    fn begins(&mut self, case: &Case, done: usize, total: usize, left: Seconds);
+
+    /// A case is done.
+    fn ends(&mut self, outcome: &Outcome);
+}
+
+/// A listener that does not listen.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Listener for Silent {
+    fn begins(&mut self, _: &Case, _: usize, _: usize, _: Seconds) {}
+    fn ends(&mut self, _: &Outcome) {}
+}
+
+/// A case with the probe that does it and the time it may sample.
+struct Errand<'a> {
+    probe: &'a dyn Probe,
+    case: Case,
+    budget: Seconds,
+}
+
+/// Writing a long record after every short case would cost more than the case; a kill loses at most this much besides the running case.
+const LEAST_BETWEEN_WRITES: Duration = Duration::from_millis(200);
+
+/// Run `request` on `machine`. `keep` is given the record before the first case, during the run and after every probe, and writes it.
+/// Returns the record; it is `complete` unless `stopped` ended the run, in which case the finished cases are in it.
+///
+/// # Errors
+/// Only what `keep` returns: a record that cannot be written would lose data silently.
+pub fn run(
+    machine: &Machine,
+    request: Request<'_>,
+    keep: &mut dyn FnMut(&Run) -> Result<()>,
+    listener: &mut dyn Listener,
+    stopped: &dyn Fn() -> bool,
+) -> Result<Run> {
+    let mut record = Run {
+        schema_version: SCHEMA_VERSION,
+        simulated: machine.driver.simulated,
+        name: name(machine),
+        program: Program { version: env!("CARGO_PKG_VERSION").to_owned(), kernels: request.kernels },
+        started: request.started,
+        settings: Settings { effort: request.effort, probes: request.chosen, gpus: request.gpus.clone(), seed: request.seed },
+        machine: machine.clone(),
+        complete: false,
+        outcomes: Vec::new(),
+    };
+    // Before anything is measured: a folder that cannot be written is better found now.
+    keep(&record)?;
+
+    let errands = errands(machine, request.probes, &request.gpus, request.effort, &mut record);
+    let mut lab = Lab { machine, effort: request.effort, seed: request.seed, scratch: request.scratch, budget: Seconds(0.0), stopped };
+    let mut left: Seconds = errands.iter().map(|errand| errand.budget).sum();
+    let mut written = Instant::now();
+    for (index, errand) in errands.iter().enumerate() {
+        if stopped() {
+            break;
+        }
+        listener.begins(&errand.case, index, errands.len(), left);
+        lab.budget = errand.budget;
+        let outcome = match errand.probe.run(&errand.case, &mut lab) {
+            Ok(outcome) => outcome,
+            Err(Error::Interrupted) => break,
+            Err(error) => failed(&errand.case, &error),
+        };
+        listener.ends(&outcome);
+        record.keep(outcome);
+        left = left - errand.budget;
+        let probe_ends = errands.get(index + 1).is_none_or(|next| next.probe.name() != errand.probe.name());
+        if probe_ends || written.elapsed() >= LEAST_BETWEEN_WRITES {
+            keep(&record)?;
+            written = Instant::now();
+        }
+    }
+    record.complete = !stopped();
+    keep(&record)?;
+    Ok(record)
+}
+
+/// The machine's name; a simulated one says so in its file's name.
+pub fn name(machine: &Machine) -> String {
+    let name = "machine".to_owned();
+    if machine.driver.simulated { format!("simulated-{name}") } else { name }
+}
+
+fn failed(case: &Case, error: &Error) -> Outcome {
+    Outcome::Failed { case: case.clone(), error: error.to_string(), wrong_answer: matches!(error, Error::WrongAnswer { .. }) }
+}
+
+/// Every case to run with its share of the time. Probes that this machine cannot run at all are waived in the record here.
+fn errands<'a>(machine: &Machine, probes: &[&'a dyn Probe], gpus: &[u32], effort: Effort, record: &mut Run) -> Vec<Errand<'a>> {
+    let mut errands = Vec::new();
+    for &probe in probes {
+        match probe.needs(machine) {
+            Err(waiver) => record.keep(Outcome::Waived { case: Case::new(probe.name()), waiver }),
+            Ok(()) => errands.extend(probe.cases(machine, effort).into_iter().filter(|case| concerns(case, gpus)).map(|case| Errand {
+                probe,
+                budget: Seconds(probe.weight(&case)),
+                case,
+            })),
+        }
+    }
+    for on_gpu in [false, true] {
+        let purse = if on_gpu { effort.gpu_budget(gpus.len()) } else { effort.host_budget() };
+        let mut shares: Vec<&mut Seconds> =
+            errands.iter_mut().filter(|errand| is_on_gpu(&errand.case) == on_gpu).map(|errand| &mut errand.budget).collect();
+        let total: Seconds = shares.iter().map(|share| **share).sum();
+        for share in &mut shares {
+            **share = purse * (**share / total);
+        }
+    }
+    errands
+}
+
+fn is_on_gpu(case: &Case) -> bool {
+    ["gpu", "from", "to"].iter().any(|axis| case.get(axis).is_some())
+}
+
+/// Whether every GPU the case names is among those asked for.
+fn concerns(case: &Case, gpus: &[u32]) -> bool {
+    ["gpu", "from", "to"]
+        .iter()
+        .filter_map(|axis| case.get_count(axis))
+        .all(|index| u32::try_from(index).is_ok_and(|index| gpus.contains(&index)))
+}
+
+/// This machine, from everything that knows about it. Never fails: what cannot be read says why.
+pub fn inspect() -> Machine {
+    let environment = Environment::live();
+    let cuda = Fact::unknown("not read yet");
+    let nvml = Fact::unknown("not read yet");
+    let (gpus, pairs) = join::join(cuda, nvml);
+    Machine {
+        gpus,
+        pairs,
+        driver: Driver {
+            version: Fact::unknown("not read yet"),
+            cuda_version: Fact::unknown("not read yet"),
+            nvml_version: Fact::unknown("not read yet"),
+            simulated: false,
+        },
+        libraries: libraries::find_all(Path::new("/"), &environment),
+        host: host::read_live(),
+    }
+}

@@ -1,0 +1,171 @@
+//! `measure`: run probes and write a result file.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::progress::Progress;
+use super::{Common, Format, Measuring, Status, print, print_tables, results, results_folder, stop};
+use crate::assay::{self, Request};
+use crate::error::{Error, Result};
+use crate::machine::Machine;
+use crate::probe::{Effort, PROBES, Probe};
+use crate::record::Run;
+use crate::report;
+use crate::table::{Cell, Column, Table};
+
+#[derive(Debug, Default, Args)]
+pub(super) struct Arguments {
+    /// Probes to run [default: all]; see --list
+    #[arg(value_name = "PROBE")]
+    probes: Vec<String>,
+
+    /// List the probes and whether they can run here, and measure nothing
+    #[arg(long)]
+    list: bool,
+}
+
+pub(super) fn measure(common: &Common, measuring: &Measuring, arguments: &Arguments) -> Result<Status> {
+    let probes = choose(&arguments.probes)?;
+    let machine = super::inspect::machine();
+    if arguments.list {
+        print_tables(&[list(&machine, &probes)], common)?;
+        return Ok(Status::Done);
+    }
+    let (path, record) = record(common, measuring, &machine, &probes, arguments.probes.clone(), Effort::Standard)?;
+    print_tables(&report::measurements(&record), common)?;
+    if common.format == Format::Text {
+        print(&format!("\nsaved {}\n", path.display()))?;
+    }
+    status(&record)
+}
+
+/// Measure `machine` into its result file; returns the file and what is in it.
+pub(super) fn record(
+    common: &Common,
+    measuring: &Measuring,
+    machine: &Machine,
+    probes: &[&dyn Probe],
+    chosen: Vec<String>,
+    default_effort: Effort,
+) -> Result<(PathBuf, Run)> {
+    let gpus = gpus(machine, &measuring.gpu)?;
+    let path = match &measuring.output {
+        Some(path) => path.clone(),
+        None => results::own(&results_folder(common)?, machine),
+    };
+    let scratch = match (&measuring.scratch, path.parent()) {
+        (Some(folder), _) => folder.clone(),
+        (None, Some(folder)) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        (None, _) => PathBuf::from("."),
+    };
+    let _lock = results::lock()?;
+    stop::listen();
+    let request = Request {
+        probes,
+        chosen,
+        gpus,
+        effort: measuring.effort.map_or(default_effort, Effort::from),
+        seed: measuring.seed,
+        scratch: &scratch,
+        identify: measuring.identify,
+        started: now(),
+        kernels: String::new(),
+    };
+    let mut progress = Progress::new(common.no_progress);
+    let mut keep = |record: &Run| record.write(&path);
+    let record = assay::run(machine, request, &mut keep, &mut progress, &stop::stopped)?;
+    Ok((path, record))
+}
+
+/// How a finished run is judged by a script: 3 when nothing could be measured, 4 when something failed or the user stopped it.
+pub(super) fn status(record: &Run) -> Result<Status> {
+    if !record.complete {
+        return Err(Error::Interrupted);
+    }
+    let something = record.outcomes.iter().any(|outcome| !matches!(outcome, crate::measure::Outcome::Waived { .. }));
+    if !something {
+        let why = record.outcomes.first().map_or_else(
+            || "no probe has a case here".to_owned(),
+            |outcome| match outcome {
+                crate::measure::Outcome::Waived { case, waiver } => format!("{case}: {waiver}"),
+                other => other.case().to_string(),
+            },
+        );
+        return Err(Error::Unavailable {
+            doing: "measuring".to_owned(),
+            why,
+            remedy: "see `gpu-assay measure --list` for what can run here".to_owned(),
+        });
+    }
+    let failed = record.outcomes.iter().filter(|outcome| outcome.is_failure()).count();
+    if failed > 0 {
+        super::complain(&format!(
+            "{failed} of {} cases failed; their errors are in the result file and in the output above",
+            record.outcomes.len()
+        ));
+        return Ok(Status::SomeFailed);
+    }
+    Ok(Status::Done)
+}
+
+/// The probes of these names, in the registry's order; all without names.
+fn choose(names: &[String]) -> Result<Vec<&'static dyn Probe>> {
+    if let Some(unknown) = names.iter().find(|name| crate::probe::find(name).is_none()) {
+        let known: Vec<&str> = PROBES.iter().map(|probe| probe.name()).collect();
+        return Err(Error::usage(format!("unknown probe {unknown:?}; the probes are {}", known.join(", "))));
+    }
+    Ok(PROBES.iter().copied().filter(|probe| names.is_empty() || names.iter().any(|name| name == probe.name())).collect())
+}
+
+/// The indices that `--gpu` means on this machine; all without it.
+pub(super) fn gpus(machine: &Machine, wanted: &[String]) -> Result<Vec<u32>> {
+    if wanted.is_empty() {
+        return Ok(machine.gpus.iter().map(|gpu| gpu.index).collect());
+    }
+    let mut indices = Vec::new();
+    for text in wanted {
+        let found = match text.parse::<u32>() {
+            Ok(index) => machine.gpus.iter().find(|gpu| gpu.index == index),
+            Err(_) => machine.gpus.iter().find(|gpu| gpu.uuid.eq_ignore_ascii_case(text)),
+        };
+        let Some(gpu) = found else {
+            if machine.gpus.is_empty() {
+                return Err(Error::Unavailable {
+                    doing: format!("looking for GPU {text}"),
+                    why: "there is no GPU here".to_owned(),
+                    remedy: "run `gpu-assay inspect` to see why".to_owned(),
+                });
+            }
+            let known: Vec<String> = machine.gpus.iter().map(|gpu| format!("{} ({})", gpu.index, gpu.uuid)).collect();
+            return Err(Error::usage(format!("no GPU {text}; the GPUs here are {}", known.join(", "))));
+        };
+        if !indices.contains(&gpu.index) {
+            indices.push(gpu.index);
+        }
+    }
+    indices.sort_unstable();
+    Ok(indices)
+}
+
+fn list(machine: &Machine, probes: &[&dyn Probe]) -> Table {
+    let columns = [
+        Column::text("probe", "probe"),
+        Column::text("measures", "measures"),
+        Column::number("cases", "cases"),
+        Column::text("here", "here"),
+    ];
+    let mut table = Table::new("Probes", columns);
+    for probe in probes {
+        let (cases, here) = match probe.needs(machine) {
+            Ok(()) => (probe.cases(machine, Effort::Standard).len(), "ready".to_owned()),
+            Err(waiver) => (0, format!("waived: {waiver}")),
+        };
+        table.row([Cell::text(probe.name()), Cell::text(probe.about()), Cell::count(cases as u64), Cell::text(here)]);
+    }
+    table
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string()
+}

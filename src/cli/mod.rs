@@ -1,0 +1,255 @@
+//! The command line: the arguments, and one file per subcommand. The only code that prints.
+//!
+//! A subcommand turns its arguments into a call of the library, hands what comes back to a renderer, and returns the exit status. Results
+//! go to standard output, progress and errors to standard error; an error is one line.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Error, Result};
+use crate::lang::Lang;
+use crate::probe::Effort;
+use crate::report;
+use crate::table::Table;
+
+mod inspect;
+mod measure;
+mod progress;
+mod results;
+mod stop;
+
+/// Measures what a GPU machine really does, and plans with those numbers.
+///
+/// Without a command: inspect this machine, measure it, save the result, and print the hardware guide's summary with its numbers.
+#[derive(Debug, Parser)]
+#[command(name = "gpu-assay", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    common: Common,
+
+    #[command(flatten)]
+    measuring: Measuring,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Inspect, measure, save and print the guide's summary (what happens without a command)
+    Run {},
+    /// Show what this machine is: GPUs, links, driver, libraries, CPU, NUMA, memory, disks, limits
+    Inspect {},
+    /// Run probes and write a result file
+    Measure(measure::Arguments),
+}
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
+    format: Format,
+
+    /// Result file to take measurements from, instead of the newest of this machine
+    #[arg(long, value_name = "FILE", global = true)]
+    calibration: Option<PathBuf>,
+
+    /// Folder of result files [default: results/ here if it exists, else the user's data directory]
+    #[arg(long, value_name = "DIR", global = true)]
+    results: Option<PathBuf>,
+
+    /// Language of the guide
+    #[arg(long, value_enum, default_value_t = Language::En, global = true)]
+    lang: Language,
+
+    /// Show no progress
+    #[arg(long, global = true)]
+    no_progress: bool,
+}
+
+/// Options of the commands that measure.
+#[derive(Debug, Clone, Args)]
+pub struct Measuring {
+    /// How thorough: quick (20 s for one GPU), standard (90 s), thorough (minutes) [default: standard for measure, else quick]
+    #[arg(long, value_enum, global = true)]
+    effort: Option<EffortArgument>,
+
+    /// GPUs to use, by number or UUID, separated by commas [default: all]
+    #[arg(long, value_name = "0,1|UUID", value_delimiter = ',', global = true)]
+    gpu: Vec<String>,
+
+    /// Result file to write [default: DIR/<machine>.json]
+    #[arg(short, long, value_name = "FILE", global = true)]
+    output: Option<PathBuf>,
+
+    /// Seed of all generated data
+    #[arg(long, default_value_t = 1, global = true)]
+    seed: u64,
+
+    /// Folder the storage probe writes its temporary file in [default: the result file's folder]
+    #[arg(long, value_name = "DIR", global = true)]
+    scratch: Option<PathBuf>,
+
+    /// Keep GPU UUIDs and mount points in the result file instead of digests
+    #[arg(long, global = true)]
+    identify: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum EffortArgument {
+    Quick,
+    Standard,
+    Thorough,
+}
+
+impl From<EffortArgument> for Effort {
+    fn from(argument: EffortArgument) -> Self {
+        match argument {
+            EffortArgument::Quick => Self::Quick,
+            EffortArgument::Standard => Self::Standard,
+            EffortArgument::Thorough => Self::Thorough,
+        }
+    }
+}
+
+/// The guide's languages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Language {
+    /// English
+    En,
+    /// Korean
+    Ko,
+}
+
+impl From<Language> for Lang {
+    fn from(language: Language) -> Self {
+        match language {
+            Language::En => Self::En,
+            Language::Ko => Self::Ko,
+        }
+    }
+}
+
+/// Forms of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people, at a terminal
+    Text,
+    /// For documents
+    Markdown,
+    /// For spreadsheets
+    Csv,
+    /// For programs
+    Json,
+}
+
+/// How a command that ran to its end is judged by a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    /// Done.
+    Done,
+    /// Some measurement failed or was wrong; the rest stands.
+    SomeFailed,
+}
+
+impl Status {
+    fn exit_code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::SomeFailed => 4,
+        }
+    }
+}
+
+/// Parse the process's arguments, do what they say, and return the exit code. Errors are printed as one line.
+pub fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return report_usage(&error),
+    };
+    match dispatch(&cli) {
+        Ok(status) => status.exit_code(),
+        Err(error) => {
+            let code = error.exit_code();
+            if code != 0 {
+                complain(&error.to_string());
+            }
+            code
+        }
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<Status> {
+    match &cli.command {
+        None | Some(Command::Run {}) => measure::measure(&cli.common, &cli.measuring, &measure::Arguments::default()),
+        Some(Command::Inspect {}) => inspect::inspect(&cli.common),
+        Some(Command::Measure(arguments)) => measure::measure(&cli.common, &cli.measuring, arguments),
+    }
+}
+
+/// Help and version go to standard output and are no error; everything else is one line that says what to do.
+fn report_usage(error: &clap::Error) -> u8 {
+    if !error.use_stderr() {
+        return match print(&error.render().to_string()) {
+            Ok(()) => 0,
+            Err(error) => error.exit_code(),
+        };
+    }
+    let rendered = error.render().to_string();
+    let lines: Vec<&str> = rendered.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let said: Vec<&str> =
+        lines.iter().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information")).copied().collect();
+    let text = said.join(" ");
+    complain(&format!("{}; see `gpu-assay --help`", text.strip_prefix("error: ").unwrap_or(&text)));
+    2
+}
+
+/// One line on standard error. A closed standard error is nobody's to complain to.
+fn complain(text: &str) {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let _ = writeln!(io::stderr(), "gpu-assay: {line}");
+}
+
+/// Text on standard output, all of it or an error.
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Error::Output)
+}
+
+/// Tables on standard output in the form asked for.
+fn print_tables(tables: &[Table], common: &Common) -> Result<()> {
+    let format = match common.format {
+        Format::Text => report::Format::Text { width: Some(width()) },
+        Format::Markdown => report::Format::Markdown,
+        Format::Csv => report::Format::Csv,
+        Format::Json => report::Format::Json,
+    };
+    print(&report::render(tables, format))
+}
+
+/// Columns of the terminal; 100 where standard output is not one, so that files do not depend on a window.
+fn width() -> usize {
+    const DEFAULT: usize = 100;
+    if !io::stdout().is_terminal() {
+        return DEFAULT;
+    }
+    rustix::termios::tcgetwinsize(io::stdout()).map_or(DEFAULT, |size| usize::from(size.ws_col).clamp(60, 400))
+}
+
+/// The folder of result files: asked for, or `results` here, or the user's data directory.
+fn results_folder(common: &Common) -> Result<PathBuf> {
+    if let Some(folder) = &common.results {
+        return Ok(folder.clone());
+    }
+    let here = Path::new("results");
+    if here.is_dir() {
+        return Ok(here.to_owned());
+    }
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
+    data.map(|data| data.join("gpu-assay/results"))
+        .ok_or_else(|| Error::usage("finding the results folder: neither HOME nor XDG_DATA_HOME is set; name one with --results DIR"))
+}

@@ -1,0 +1,82 @@
+//! Progress of a run, on standard error and only for a terminal.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::assay::Listener;
+use crate::measure::{Case, Outcome};
+use crate::units::{BytesPerSecond, FlopsPerSecond, Seconds};
+
+/// A line that shows the running case, the time left, and above it what was found.
+pub(super) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// Visible on a terminal unless `hidden`.
+    pub(super) fn new(hidden: bool) -> Self {
+        let visible = !hidden && io::stderr().is_terminal();
+        let bar = ProgressBar::with_draw_target(None, if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
+        // The template is a constant; the fallback only spares a panic.
+        let style =
+            ProgressStyle::with_template("{bar:24} {pos}/{len} {prefix} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar }
+    }
+}
+
+impl Listener for Progress {
+    fn begins(&mut self, case: &Case, done: usize, total: usize, left: Seconds) {
+        self.bar.set_length(total as u64);
+        self.bar.set_position(done as u64);
+        self.bar.set_prefix(format!("about {:.0} s left", left.0.ceil()));
+        self.bar.set_message(case.to_string());
+    }
+
+    fn ends(&mut self, outcome: &Outcome) {
+        self.bar.println(line(outcome));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// What became of a case, in one line.
+fn line(outcome: &Outcome) -> String {
+    let case = outcome.case();
+    match outcome {
+        Outcome::Measured(measurement) => {
+            let found = measurement
+                .throughput()
+                .map(|rate| FlopsPerSecond(rate.point).to_string())
+                .or_else(|| measurement.bandwidth().map(|rate| BytesPerSecond(rate.point).to_string()))
+                .or_else(|| measurement.latency().map(|time| Seconds(time.point).to_string()))
+                .unwrap_or_default();
+            format!("{case}  {found}")
+        }
+        Outcome::Observed(observation) => format!("{case}  {}", observation.bytes.approximate()),
+        Outcome::Waived { waiver, .. } => format!("{case}  waived: {waiver}"),
+        Outcome::Failed { error, .. } => format!("{case}  FAILED: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Waiver;
+
+    #[test]
+    fn a_line_says_what_became_of_the_case() {
+        let case = Case::new("peer.write").count("from", 0).count("to", 1);
+        let waived = Outcome::Waived { case: case.clone(), waiver: Waiver::TooFewDevices { needed: 2, found: 1 } };
+        assert_eq!(line(&waived), "peer.write/from=0,to=1  waived: needs 2 GPUs, found 1");
+        let failed = Outcome::Failed { case, error: "copying: gone".to_owned(), wrong_answer: false };
+        assert_eq!(line(&failed), "peer.write/from=0,to=1  FAILED: copying: gone");
+    }
+}

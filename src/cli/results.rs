@@ -1,0 +1,61 @@
+//! Where results lie, which one speaks for this machine, and that only one run measures at a time.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+
+use super::{Common, results_folder};
+use crate::error::{Error, Result};
+use crate::machine::Machine;
+use crate::record::{Run, read_folder};
+
+/// Held while a run measures; released by the system even when the process is killed.
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// Take the machine-wide lock: two runs at once would measure each other.
+pub(super) fn lock() -> Result<Lock> {
+    let path = std::env::temp_dir().join("gpu-assay.lock");
+    // Another user's lock file can be read and locked, but not opened for writing.
+    let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).or_else(|_| File::open(&path));
+    let file = opened.map_err(|source| Error::File {
+        doing: "opening the lock",
+        path: path.clone(),
+        source,
+        remedy: "set TMPDIR to a folder that can be written",
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock { _file: file }),
+        Err(TryLockError::WouldBlock) => Err(Error::Unavailable {
+            doing: "starting to measure".to_owned(),
+            why: format!("another gpu-assay is measuring on this machine (it holds {})", path.display()),
+            remedy: "wait until it ends, or end it".to_owned(),
+        }),
+        // A file system without locks: better an unguarded run than none.
+        Err(TryLockError::Error(_)) => Ok(Lock { _file: file }),
+    }
+}
+
+/// The record that speaks for `machine`: the one asked for with `--calibration`, else this machine's own in the results folder.
+/// `Ok(None)` when it has none.
+pub(super) fn for_machine(common: &Common, machine: &Machine) -> Result<Option<(PathBuf, Run)>> {
+    if let Some(path) = &common.calibration {
+        return Run::read(path).map(|run| Some((path.clone(), run)));
+    }
+    let path = own(&results_folder(common)?, machine);
+    if !path.exists() {
+        return Ok(None);
+    }
+    Run::read(&path).map(|run| Some((path, run)))
+}
+
+/// Records of other machines in the results folder; unreadable ones are left out here and named by `compare`.
+pub(super) fn others(common: &Common, except: Option<&Path>) -> Vec<Run> {
+    let Ok(folder) = results_folder(common) else { return Vec::new() };
+    read_folder(&folder).into_iter().filter(|(path, _)| Some(path.as_path()) != except).filter_map(|(_, run)| run.ok()).collect()
+}
+
+/// The path of this machine's record in `folder`.
+pub(super) fn own(folder: &Path, machine: &Machine) -> PathBuf {
+    folder.join(format!("{}.json", crate::assay::name(machine)))
+}

@@ -1,0 +1,218 @@
+//! The run on scripted probes: what is kept, in which order, whatever the probes do.
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+
+use gpu_assay::assay::{self, Listener, Request, Silent};
+use gpu_assay::error::{Error, Result};
+use gpu_assay::machine::Machine;
+use gpu_assay::measure::{Case, Observation, Outcome, Waiver};
+use gpu_assay::probe::{Effort, Lab, Probe};
+use gpu_assay::record::Run;
+use gpu_assay::units::{Bytes, Seconds};
+
+fn machine() -> Machine {
+    let unknown = serde_json::json!({ "unknown": "scripted" });
+    serde_json::from_value(serde_json::json!({
+        "gpus": [], "pairs": [], "libraries": [],
+        "driver": { "version": unknown, "cuda_version": unknown, "nvml_version": unknown, "simulated": false },
+        "host": {
+            "cpu": { "model": "Example 9000", "architecture": "x86_64", "sockets": 1, "cores": 2, "threads": 4, "smt": true,
+                     "allowed_threads": 4, "cgroup_cpus": null, "isa": [] },
+            "numa": unknown,
+            "memory": { "total": 1073741824u64, "available": unknown, "cgroup_limit": null, "shm": unknown, "memlock": null },
+            "disks": unknown, "kernel": "6.1.0", "os": unknown, "container": "none", "hypervisor": "none"
+        }
+    }))
+    .unwrap()
+}
+
+/// Its cases succeed, fail, answer wrongly and are waived, in this order.
+struct Mixed;
+
+impl Probe for Mixed {
+    fn name(&self) -> &'static str {
+        "mixed"
+    }
+
+    fn about(&self) -> &'static str {
+        "one case of every outcome"
+    }
+
+    fn needs(&self, _: &Machine) -> Result<(), Waiver> {
+        Ok(())
+    }
+
+    fn cases(&self, _: &Machine, _: Effort) -> Vec<Case> {
+        ["good", "failing", "wrong", "waived", "last"].map(|name| Case::new("mixed.case").word("kind", name)).into()
+    }
+
+    fn weight(&self, case: &Case) -> f64 {
+        if case.get_word("kind") == Some("last") { 4.0 } else { 1.0 }
+    }
+
+    fn run(&self, case: &Case, _: &mut Lab<'_>) -> Result<Outcome> {
+        match case.get_word("kind") {
+            Some("failing") => Err(Error::measurement(case.to_string(), "scripted failure")),
+            Some("wrong") => Err(Error::WrongAnswer { case: case.to_string(), what: "1 of 2 words differ".to_owned() }),
+            Some("waived") => Ok(Outcome::Waived { case: case.clone(), waiver: Waiver::OutOfTime }),
+            _ => Ok(Outcome::Observed(Observation { case: case.clone(), bytes: Bytes(1), conditions: Default::default() })),
+        }
+    }
+}
+
+/// Cannot run here at all.
+struct Absent;
+
+impl Probe for Absent {
+    fn name(&self) -> &'static str {
+        "absent"
+    }
+
+    fn about(&self) -> &'static str {
+        "needs what is not there"
+    }
+
+    fn needs(&self, _: &Machine) -> Result<(), Waiver> {
+        Err(Waiver::NoDevice { reason: "scripted".to_owned() })
+    }
+
+    fn cases(&self, _: &Machine, _: Effort) -> Vec<Case> {
+        panic!("asked for cases although the machine lacks what the probe needs")
+    }
+
+    fn run(&self, _: &Case, _: &mut Lab<'_>) -> Result<Outcome> {
+        panic!("run although the machine lacks what the probe needs")
+    }
+}
+
+/// One case per pair of two GPUs; notes the budget of each.
+struct Pairs(std::sync::Mutex<Vec<f64>>);
+
+impl Probe for Pairs {
+    fn name(&self) -> &'static str {
+        "pairs"
+    }
+
+    fn about(&self) -> &'static str {
+        "pairs of GPUs"
+    }
+
+    fn needs(&self, _: &Machine) -> Result<(), Waiver> {
+        Ok(())
+    }
+
+    fn cases(&self, _: &Machine, _: Effort) -> Vec<Case> {
+        (0..3)
+            .flat_map(|from| {
+                (0..3).filter(move |to| *to != from).map(move |to| Case::new("pairs.write").count("from", from).count("to", to))
+            })
+            .collect()
+    }
+
+    fn run(&self, case: &Case, lab: &mut Lab<'_>) -> Result<Outcome> {
+        self.0.lock().unwrap().push(lab.budget.0);
+        Ok(Outcome::Observed(Observation { case: case.clone(), bytes: Bytes(1), conditions: Default::default() }))
+    }
+}
+
+fn request<'a>(probes: &'a [&'a dyn Probe], gpus: Vec<u32>) -> Request<'a> {
+    Request {
+        probes,
+        chosen: Vec::new(),
+        gpus,
+        effort: Effort::Quick,
+        seed: 1,
+        scratch: Path::new("."),
+        identify: false,
+        started: "2026-01-02T03:04:05Z".to_owned(),
+        kernels: "none".to_owned(),
+    }
+}
+
+#[test]
+fn every_outcome_is_kept_and_none_ends_the_run() {
+    let mut kept = Vec::new();
+    let record =
+        assay::run(&machine(), request(&[&Absent, &Mixed], vec![]), &mut |run: &Run| Ok(kept.push(run.clone())), &mut Silent, &|| false)
+            .unwrap();
+    let shown: Vec<String> = record
+        .outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Outcome::Measured(_) => "measured".to_owned(),
+            Outcome::Observed(_) => "observed".to_owned(),
+            Outcome::Waived { case, .. } => format!("waived {case}"),
+            Outcome::Failed { wrong_answer, .. } => format!("failed, wrong answer: {wrong_answer}"),
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "waived absent",
+            "observed",
+            "failed, wrong answer: false",
+            "failed, wrong answer: true",
+            "waived mixed.case/kind=waived",
+            "observed"
+        ]
+    );
+    assert!(record.complete);
+    assert!(kept[0].outcomes.is_empty() && !kept[0].complete, "the folder is tried before anything is measured");
+    assert_eq!(kept.last(), Some(&record));
+    assert_eq!(Run::from_json(&record.to_json().unwrap(), Path::new("x")).unwrap(), record);
+}
+
+#[test]
+fn a_record_that_cannot_be_written_ends_the_run_before_it_measures() {
+    let full =
+        || Error::File { doing: "writing", path: "r.json".into(), source: std::io::ErrorKind::StorageFull.into(), remedy: "make room" };
+    struct Loud;
+    impl Listener for Loud {
+        fn begins(&mut self, case: &Case, _: usize, _: usize, _: Seconds) {
+            panic!("{case} began");
+        }
+        fn ends(&mut self, _: &Outcome) {}
+    }
+    let error = assay::run(&machine(), request(&[&Mixed], vec![]), &mut |_| Err(full()), &mut Loud, &|| false).unwrap_err();
+    assert_eq!(error.exit_code(), 2);
+}
+
+#[test]
+fn a_stopped_run_keeps_what_it_had() {
+    let ended = Cell::new(0);
+    struct Count<'a>(&'a Cell<u32>);
+    impl Listener for Count<'_> {
+        fn begins(&mut self, _: &Case, _: usize, _: usize, _: Seconds) {}
+        fn ends(&mut self, _: &Outcome) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+    let last = RefCell::new(None);
+    let record = assay::run(
+        &machine(),
+        request(&[&Mixed], vec![]),
+        &mut |run: &Run| {
+            *last.borrow_mut() = Some(run.clone());
+            Ok(())
+        },
+        &mut Count(&ended),
+        &|| ended.get() == 2,
+    )
+    .unwrap();
+    assert_eq!(record.outcomes.len(), 2);
+    assert!(!record.complete);
+    assert_eq!(last.into_inner(), Some(record));
+}
+
+#[test]
+fn only_the_gpus_asked_for_are_measured_and_they_share_the_time() {
+    let pairs = Pairs(std::sync::Mutex::default());
+    let record = assay::run(&machine(), request(&[&Mixed, &pairs], vec![0, 2]), &mut |_| Ok(()), &mut Silent, &|| false).unwrap();
+    let measured: Vec<String> =
+        record.outcomes.iter().map(|outcome| outcome.case().to_string()).filter(|case| case.starts_with("pairs")).collect();
+    assert_eq!(measured, ["pairs.write/from=0,to=2", "pairs.write/from=2,to=0"]);
+    let budgets = pairs.0.into_inner().unwrap();
+    let purse = Effort::Quick.gpu_budget(2).0;
+    assert!((budgets.iter().sum::<f64>() - purse).abs() < 1e-9 * purse, "{budgets:?} of {purse}");
+}
