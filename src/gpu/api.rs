@@ -8,7 +8,7 @@
 //! enum does not have, which Rust must never hold; here a status is a plain number. And it loads `libcuda.so` before `libcuda.so.1`: the
 //! first is the toolkit's link-time stub on some machines.
 
-#![allow(non_snake_case)] // The functions keep the names that the driver's documentation gives them.
+#![allow(non_snake_case, clippy::too_many_arguments)] // Names and arguments are those that the driver documents.
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
 
@@ -32,6 +32,9 @@ pub struct Symbol {
 /// Status of a call, as the library returns it; 0 is success.
 type Status = c_int;
 
+/// A function that describes a status. Its own status is not worth an error.
+type Describe = unsafe extern "C" fn(Status, *mut *const c_char) -> Status;
+
 /// What a call returned: nothing, or why it failed.
 pub(super) type Returned = std::result::Result<(), Failure>;
 
@@ -45,17 +48,20 @@ macro_rules! functions {
     (
         required { $($name:ident($($argument:ident: $kind:ty),*);)* }
         optional { $($extra:ident($($extra_argument:ident: $extra_kind:ty),*);)* }
+        describing { $($text:ident;)* }
     ) => {
         /// Every driver function the program calls.
         pub const SYMBOLS: &[Symbol] = &[
             $(Symbol { name: stringify!($name), required: true },)*
             $(Symbol { name: stringify!($extra), required: false },)*
+            $(Symbol { name: stringify!($text), required: false },)*
         ];
 
         /// The functions, looked up, and the library that holds their code.
         pub(super) struct Api {
             $($name: unsafe extern "C" fn($($kind),*) -> Status,)*
             $($extra: Option<unsafe extern "C" fn($($extra_kind),*) -> Status>,)*
+            $($text: Option<Describe>,)*
             simulated: bool,
             _library: libloading::Library,
         }
@@ -69,6 +75,7 @@ macro_rules! functions {
                     Ok(Self {
                         $($name: *library.get(concat!(stringify!($name), "\0").as_bytes()).map_err(|_| lacks(stringify!($name)))?,)*
                         $($extra: library.get(concat!(stringify!($extra), "\0").as_bytes()).ok().map(|symbol| *symbol),)*
+                        $($text: library.get(concat!(stringify!($text), "\0").as_bytes()).ok().map(|symbol| *symbol),)*
                         simulated: library.get::<*const c_void>(STANDIN_MARKER).is_ok(),
                         _library: library,
                     })
@@ -158,8 +165,10 @@ functions! {
         cuGraphLaunch(executable: CUgraphExec, stream: CUstream);
         cuGraphExecDestroy(executable: CUgraphExec);
         cuGraphDestroy(graph: CUgraph);
-        cuGetErrorName(status: Status, text: *mut *const c_char);
-        cuGetErrorString(status: Status, text: *mut *const c_char);
+    }
+    describing {
+        cuGetErrorName;
+        cuGetErrorString;
     }
 }
 
@@ -179,7 +188,7 @@ impl Api {
     }
 
     /// What one of the two functions that describe a status says about it.
-    fn text(&self, function: Option<unsafe extern "C" fn(Status, *mut *const c_char) -> Status>, status: Status) -> Option<String> {
+    fn text(&self, function: Option<Describe>, status: Status) -> Option<String> {
         let mut text: *const c_char = std::ptr::null();
         // SAFETY: `text` is valid for one pointer; on success it points to a static string of the driver.
         unsafe {

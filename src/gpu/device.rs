@@ -8,6 +8,8 @@ use cudarc::driver::sys::{CUcontext, CUfunction, CUmodule};
 use super::api::Api;
 use super::driver::{Attribute, Device, Driver};
 use super::failure::{Doing, Failure};
+use super::peer::Granted;
+use super::select::bare;
 use crate::error::{Error, Result};
 use crate::units::Bytes;
 
@@ -23,8 +25,8 @@ struct Context {
     device: Device,
     raw: CUcontext,
     code: Mutex<Code>,
-    /// Ordinals of the devices whose memory this context may access, with how often that was asked for.
-    peers: Mutex<HashMap<u32, usize>>,
+    /// Ordinals of the devices whose memory this context may access, and for how many holders.
+    peers: Mutex<HashMap<u32, Granted>>,
 }
 
 /// Loaded device code, by source file and by kernel name.
@@ -65,6 +67,21 @@ impl Gpu {
         let gpu = Self(Arc::new(context));
         gpu.enter().doing(|| format!("opening GPU {ordinal}"))?;
         Ok(gpu)
+    }
+
+    /// Opens the device with this UUID, wherever it stands in the driver's list.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the driver does not list it, otherwise as [`Gpu::open`].
+    pub fn open_by_uuid(driver: &Arc<Driver>, uuid: &str) -> Result<Self> {
+        match driver.devices().iter().find(|device| bare(&device.uuid) == bare(uuid)) {
+            Some(device) => Self::open(driver, device.ordinal),
+            None => Err(Error::Unavailable {
+                doing: format!("opening the GPU {uuid}"),
+                why: "CUDA does not list it".into(),
+                remedy: "check CUDA_VISIBLE_DEVICES, or choose a GPU that `gpu-assay inspect` lists".into(),
+            }),
+        }
     }
 
     /// The driver it belongs to.
@@ -129,7 +146,7 @@ impl Gpu {
         self.0.code.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn peers(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
+    pub(super) fn peers(&self) -> MutexGuard<'_, HashMap<u32, Granted>> {
         self.0.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

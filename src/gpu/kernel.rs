@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 const SHARED_WITHOUT_OPTING_IN: u32 = 48 << 10;
 
 /// Most arguments a kernel of this program has.
-const MOST_ARGUMENTS: usize = 8;
+pub const MOST_ARGUMENTS: usize = 8;
 
 /// A kernel with its arguments.
 pub trait Kernel {
@@ -141,6 +141,11 @@ struct Need<'a> {
 }
 
 impl<'a> Arguments<'a> {
+    /// Whether any of them is an array.
+    pub(super) fn has_arrays(&self) -> bool {
+        self.needs.iter().any(Option::is_some)
+    }
+
     /// Adds an argument; `elements` is how many elements of it the kernel touches, for an array.
     pub(super) fn push<A: Argument>(&mut self, name: &'static str, argument: &'a A, elements: u64) {
         // The bound is checked for all kernels at once by a test.

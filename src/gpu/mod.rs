@@ -24,26 +24,35 @@
 //! driver's words and a remedy. A missing library or function is such an error too. Nothing here panics, and what is dropped is given back.
 #![allow(unsafe_code)]
 
-#[allow(dead_code)]
 mod api;
 mod copy;
 mod device;
 mod driver;
 mod failure;
+mod gate;
+mod graph;
 mod kernel;
 mod kernels;
 mod memory;
+mod peer;
 mod pinned;
 pub mod prebuilt;
+mod select;
 mod stream;
+mod survey;
 mod view;
 
 pub use api::{SYMBOLS, Symbol};
 pub use device::Gpu;
 pub use driver::{Attribute, Device, Driver};
-pub use kernel::{Argument, Arguments, Kernel, Parameter, Shape};
+pub use gate::{Gate, Hold, MOST_QUEUED, WATCHDOG};
+pub use graph::Graph;
+pub use kernel::{Argument, Arguments, Kernel, MOST_ARGUMENTS, Parameter, Shape};
 pub use kernels::*;
 pub use memory::DeviceBuffer;
+pub use peer::PeerAccess;
 pub use pinned::{HostView, HostViewMut, PinnedBuffer, Registered};
+pub use select::select;
 pub use stream::{Event, Stream};
+pub use survey::survey;
 pub use view::{Element, Flag, Float4, In, Out, View};

@@ -8,12 +8,14 @@
 
 mod case;
 mod clock;
+mod gpu_clock;
 mod measurement;
 mod sampler;
 mod stop;
 
 pub use case::{Case, ParseCaseError, Value};
 pub use clock::{Clock, HostClock, ScriptedClock};
+pub use gpu_clock::GpuClock;
 pub use measurement::{Measurement, Observation, Outcome, Rejection, RejectionReason, StopReason, TelemetrySpan, Waiver, Work};
 pub use sampler::{Plan, sample};
 pub use stop::{Progress, StopRule};
