@@ -69,7 +69,7 @@ kernels! {
     }
 
     /// Counts the words in which two arrays differ and notes the first; both results must be set up before.
-    "fill.cu" verify_equal = VerifyEqual<'a> {
+    "fill" verify_equal = VerifyEqual<'a> {
         a: In<'a, u64> = words, b: In<'a, u64> = words, words: u64, errors: Out<'a, u64> = 1, first_bad: Out<'a, u64> = 1,
     }
 

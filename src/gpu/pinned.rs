@@ -42,27 +42,11 @@ pub struct HostView<'a> {
     pub(super) uses: &'a Uses,
 }
 
-impl HostView<'_> {
-    /// The first `bytes` of it, or all where there are fewer.
-    #[must_use]
-    pub fn first(self, bytes: Bytes) -> Self {
-        Self { bytes: self.bytes.min(bytes.0), ..self }
-    }
-}
-
 /// A run of pinned bytes that a copy writes.
 pub struct HostViewMut<'a> {
     pub(super) address: *mut c_void,
     pub(super) bytes: u64,
     pub(super) uses: &'a Uses,
-}
-
-impl HostViewMut<'_> {
-    /// The first `bytes` of it, or all where there are fewer.
-    #[must_use]
-    pub fn first(self, bytes: Bytes) -> Self {
-        Self { bytes: self.bytes.min(bytes.0), ..self }
-    }
 }
 
 impl HostView<'_> {
