@@ -37,6 +37,7 @@ mod memory;
 mod peer;
 mod pinned;
 pub mod prebuilt;
+pub mod reference;
 mod select;
 mod stream;
 mod survey;
