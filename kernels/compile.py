@@ -23,6 +23,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+sys.dont_write_bytecode = True  # nothing is left beside the sources
 import sass
 
 HERE = Path(__file__).resolve().parent

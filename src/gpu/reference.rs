@@ -39,7 +39,10 @@ pub fn random_f32(distribution: Distribution, index: u64, seed: u64, scale: f32)
     let word = pattern_word(index / 2, seed);
     let (high, low) = (bits24(word >> 40), bits24(word >> 8));
     match distribution {
-        Distribution::Uniform => (if index.is_multiple_of(2) { high } else { low } as f32 / 8_388_608.0 - 1.0) * scale,
+        Distribution::Uniform => {
+            let half = if index.is_multiple_of(2) { high } else { low };
+            (half as f32 / 8_388_608.0 - 1.0) * scale
+        }
         Distribution::Normal => {
             let radius = (-2.0 * (f64::from(high + 1) / 16_777_216.0).ln()).sqrt();
             let angle = std::f64::consts::TAU * f64::from(low) / 16_777_216.0;
