@@ -185,7 +185,7 @@ fn simple_kernels_answer_as_the_references_do() {
                 }
             }
         }
-        assert_eq!(checked, 56, "results of {grid} blocks of {block}");
+        assert_eq!(checked, 60, "results of {grid} blocks of {block}");
         assert!(streams.is_empty(), "not checked: {:?}", streams.keys());
     }
 }

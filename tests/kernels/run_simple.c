@@ -14,6 +14,7 @@ void empty(void);
 void gate(const volatile unsigned int*, unsigned long long, unsigned int*);
 void fill_pattern(unsigned long long*, unsigned long long, unsigned long long);
 void verify_pattern(const unsigned long long*, unsigned long long, unsigned long long, unsigned long long*, unsigned long long*);
+void verify_equal(const unsigned long long*, const unsigned long long*, unsigned long long, unsigned long long*, unsigned long long*);
 void fill_uniform_f32(float*, unsigned long long, unsigned long long, float);
 void fill_uniform_bf16(unsigned short*, unsigned long long, unsigned long long, float);
 void fill_uniform_e4m3(unsigned char*, unsigned long long, unsigned long long, float);
@@ -94,6 +95,18 @@ static void patterns(unsigned long long words)
     data[words / 2 + 1] = 0;
     LAUNCH(grid, block, verify_pattern(data, words, 99, &found[0], &found[1]));
     print("verify_wrong", found, sizeof found);
+    found[0] = 0;
+    found[1] = ~0ull;
+    unsigned long long* same = reserve(words * 8);
+    memcpy(same, data, words * 8);
+    LAUNCH(grid, block, verify_equal(data, same, words, &found[0], &found[1]));
+    print("verify_right", found, sizeof found);
+    same[words - 1] += 1;
+    same[words / 2] += 1;
+    data[words / 2 + 1] += 1;
+    LAUNCH(grid, block, verify_equal(data, same, words, &found[0], &found[1]));
+    print("verify_wrong", found, sizeof found);
+    release(same, words * 8);
     release(data, words * 8);
 }
 
