@@ -9,7 +9,6 @@ mod cpu;
 mod disks;
 pub mod host;
 pub mod join;
-pub mod libraries;
 mod memory;
 mod mounts;
 mod tree;

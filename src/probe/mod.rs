@@ -4,7 +4,9 @@
 //! plain array, [`PROBES`], in the order a run takes them. A probe never prints and never fails the run: what cannot be done is waived with
 //! the reason, and what went wrong is an error that the run records as a failed case before it goes on.
 
+pub mod host;
 mod lab;
+pub mod storage;
 
 pub use lab::{Effort, Lab};
 
@@ -42,7 +44,7 @@ pub trait Probe: Sync {
 }
 
 /// Every probe, in the order a run takes them.
-pub const PROBES: &[&dyn Probe] = &[];
+pub const PROBES: &[&dyn Probe] = &[&host::Host, &storage::Storage];
 
 /// The probe of this name.
 pub fn find(name: &str) -> Option<&'static dyn Probe> {
