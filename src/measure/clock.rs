@@ -81,3 +81,50 @@ impl<F: FnMut(u64) -> Seconds> Clock for ScriptedClock<F> {
         self.resolution
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::Work;
+
+    /// Takes at least a millisecond per iteration.
+    struct Sleeper(u64);
+
+    impl Trial for Sleeper {
+        fn enqueue(&mut self, iterations: u64) -> Result<()> {
+            self.0 += iterations;
+            std::thread::sleep(std::time::Duration::from_millis(iterations));
+            Ok(())
+        }
+
+        fn work(&self) -> Work {
+            Work::stepping(1)
+        }
+
+        fn check(&mut self) -> Result<Option<String>> {
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn the_host_clock_covers_the_whole_batch() {
+        let (mut clock, mut trial) = (HostClock::new(), Sleeper(0));
+        // A sleep never ends early, so this holds on the busiest machine.
+        assert!(clock.time(&mut trial, 5).unwrap() >= Seconds(0.005));
+        assert_eq!(trial.0, 5);
+    }
+
+    #[test]
+    fn the_host_clock_knows_its_resolution() {
+        let resolution = HostClock::new().resolution();
+        assert!(resolution.0 > 0.0 && resolution < Seconds(0.001), "{resolution}");
+    }
+
+    #[test]
+    fn a_scripted_clock_runs_the_work_and_tells_the_scripts_time() {
+        let mut trial = Sleeper(0);
+        let mut clock = ScriptedClock::new(Seconds(1e-6), |iterations| Seconds(2.0 * iterations as f64));
+        assert_eq!(clock.time(&mut trial, 3).unwrap(), Seconds(6.0));
+        assert_eq!((trial.0, clock.resolution()), (3, Seconds(1e-6)));
+    }
+}

@@ -81,7 +81,7 @@ pub struct Measurement {
     pub case: Case,
     /// What one iteration does.
     pub work: Work,
-    /// Iterations in each sample's batch.
+    /// Iterations in each sample's batch; the last size, if work that became faster made the batches grow.
     pub iterations: u64,
     /// Seconds per iteration, in the order taken.
     pub samples: Vec<f64>,

@@ -47,21 +47,24 @@ pub fn sample(
     let shortest = Seconds(clock.resolution().0 * LEAST_RESOLUTIONS);
     let batch_time = plan.batch.max(shortest);
 
-    // The first batches both warm the device up and find out how many iterations a batch needs.
+    // The first batches both warm the device up and find out how many iterations a batch needs. The first batch of a kind is often slow (a
+    // cold cache, a page fault, a clock that sleeps), so a size is settled only when two batches in a row were long enough.
     let mut warmed = Seconds(0.0);
     let mut iterations = 1;
+    let mut confirmed = 0;
     loop {
         go_on()?;
         let time = clock.time(trial, iterations)?;
-        let long_enough = time >= batch_time || iterations >= MOST_ITERATIONS;
-        warmed += time.max(clock.resolution());
-        if long_enough && warmed >= plan.warmup {
-            break;
+        warmed += spent(time, batch_time);
+        if time >= batch_time || iterations >= MOST_ITERATIONS {
+            confirmed += 1;
+        } else {
+            confirmed = 0;
+            iterations = grown(iterations, time, batch_time);
         }
-        if !long_enough {
-            let wanted = batch_time.0 / time.0.max(clock.resolution().0 / iterations as f64) * iterations as f64 * 1.1;
-            // At most eightfold at once: the first batch after idle is slow, and one that overshoots wastes the budget.
-            iterations = (wanted.ceil() as u64).clamp(iterations + 1, iterations * 8).min(MOST_ITERATIONS);
+        // One batch that takes all of the time is as long as a batch ever needs to be.
+        if (confirmed >= 2 || warmed >= plan.stop.most) && warmed >= plan.warmup {
+            break;
         }
     }
 
@@ -73,9 +76,15 @@ pub fn sample(
         go_on()?;
         let batch = clock.time(trial, iterations)?;
         let seconds = batch.0 / iterations as f64;
-        sampled += if batch.is_finite() { batch.max(Seconds(0.0)) } else { batch_time };
+        sampled += spent(batch, batch_time);
         match reject(trial, seconds, batch, shortest, plan) {
-            Some(reason) => rejected.push(Rejection { seconds: seconds.is_finite().then_some(seconds), reason }),
+            Some(reason) => {
+                rejected.push(Rejection { seconds: seconds.is_finite().then_some(seconds), reason });
+                // The work got faster than it was when the batch was sized.
+                if reason == RejectionReason::BelowClockResolution {
+                    iterations = grown(iterations, batch, batch_time);
+                }
+            }
             None => samples.push(seconds),
         }
         let attempts = samples.len() + rejected.len();
@@ -112,6 +121,18 @@ pub fn sample(
     })
 }
 
+/// What a batch takes off the time there is. One without a time counts as an ordinary batch, or a broken clock would never be given up.
+fn spent(time: Seconds, ordinary: Seconds) -> Seconds {
+    if time.is_finite() && time.0 > 0.0 { time } else { ordinary }
+}
+
+/// Iterations with which a batch should last `wanted`, after one of `iterations` lasted `time`. At most eightfold at once: the first batch
+/// after idle is slow, and one that overshoots wastes the budget.
+fn grown(iterations: u64, time: Seconds, wanted: Seconds) -> u64 {
+    let factor = if time.0 > 0.0 { (wanted.0 * 1.1 / time.0).clamp(1.0, 8.0) } else { 8.0 };
+    ((iterations as f64 * factor).ceil() as u64).max(iterations + 1).min(MOST_ITERATIONS)
+}
+
 fn reject(trial: &dyn Trial, seconds: f64, batch: Seconds, shortest: Seconds, plan: &Plan) -> Option<RejectionReason> {
     if !seconds.is_finite() || seconds <= 0.0 {
         return Some(RejectionReason::NotATime);
@@ -125,3 +146,7 @@ fn reject(trial: &dyn Trial, seconds: f64, batch: Seconds, shortest: Seconds, pl
         || too_fast(work.compute.0, plan.throughput_ceiling.map(|rate| rate.0));
     above.then_some(RejectionReason::AboveCeiling)
 }
+
+#[cfg(test)]
+#[path = "sampler_tests.rs"]
+mod tests;

@@ -17,8 +17,8 @@ mod queue;
 
 use super::{Effort, Lab, Probe};
 use crate::error::{Error, Result};
+use crate::host::DirectFile;
 use crate::host::direct::{NoDirectFile, free_space};
-use crate::host::{DirectFile, Region};
 use crate::machine::Machine;
 use crate::measure::{Case, HostClock, Outcome, Trial, Waiver, Work};
 use crate::telemetry::Unwatched;
@@ -159,6 +159,7 @@ impl Trial for Requests {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Region;
 
     #[test]
     fn files_stay_within_a_twentieth_of_the_free_space() {

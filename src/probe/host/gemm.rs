@@ -15,9 +15,14 @@ use crate::probe::Lab;
 use crate::telemetry::Unwatched;
 use crate::units::{Bytes, Flops};
 
-/// Edge of the matrices: large enough that packing is hidden and small enough that the samples are many.
+/// Edge of the matrices: large enough that packing is hidden, small enough that the samples are many, and within the memory there is.
 pub(super) fn edge(threads: usize, available: Bytes) -> u64 {
-    [4096, 2048, 1024].into_iter().find(|&n| (threads > 8 || n < 4096) && memory(n, threads) <= available).unwrap_or(512)
+    let wanted = match threads {
+        0..=4 => 1024,
+        5..=32 => 2048,
+        _ => 4096,
+    };
+    [4096, 2048, 1024].into_iter().find(|&n| n <= wanted && memory(n, threads) <= available).unwrap_or(512)
 }
 
 /// Bytes of all threads' blocks together.
@@ -150,8 +155,8 @@ impl Block {
         for (i, (row, products)) in a.chunks_exact(self.k).zip(c.chunks_exact(self.n)).enumerate() {
             let expected: f64 = row.iter().zip(&bx).map(|(&a, bx)| f64::from(a) * bx).sum();
             let found: f64 = products.iter().zip(&x).map(|(&c, x)| f64::from(c) * x).sum();
-            // Written so that a NaN fails.
-            if !((expected - found).abs() <= self.tolerance()) {
+            let error = (expected - found).abs();
+            if error.is_nan() || error > self.tolerance() {
                 let (row, column) = (self.first.0 + i, self.first.1);
                 return Err(format!("row {row}, columns from {column}: expected a checksum of {expected} but found {found}"));
             }
@@ -190,7 +195,8 @@ mod tests {
 
     #[test]
     fn edges_fit_the_memory() {
-        assert_eq!(edge(2, Bytes::gib(1)), 2048);
+        assert_eq!(edge(2, Bytes::gib(1)), 1024);
+        assert_eq!(edge(16, Bytes::gib(1)), 2048);
         assert_eq!(edge(64, Bytes::mib(1920)), 4096);
         assert_eq!(edge(64, Bytes::mib(500)), 2048);
         assert_eq!(edge(64, Bytes::mib(1)), 512);
