@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::machine::{Driver, Environment, Fact, Machine, host, join, libraries};
+use crate::gpu::{self, Driver};
+use crate::machine::{self, Environment, Fact, Machine, host, join, libraries};
 use crate::measure::{Case, Outcome};
 use crate::probe::{Effort, Lab, Probe};
 use crate::record::{Program, Run, SCHEMA_VERSION, Settings};
@@ -169,19 +170,24 @@ fn concerns(case: &Case, gpus: &[u32]) -> bool {
 /// This machine, from everything that knows about it. Never fails: what cannot be read says why.
 pub fn inspect() -> Machine {
     let environment = Environment::live();
-    let cuda = Fact::unknown("not read yet");
+    let root = Path::new("/");
+    let driver = Driver::open();
+    let cuda = Fact::from_result(driver.as_ref().map(|driver| gpu::survey(driver)));
     let nvml = Fact::unknown("not read yet");
     let (gpus, pairs) = join::join(cuda, nvml);
     Machine {
         gpus,
         pairs,
-        driver: Driver {
+        driver: machine::Driver {
             version: Fact::unknown("not read yet"),
-            cuda_version: Fact::unknown("not read yet"),
+            cuda_version: Fact::from_result(driver.as_ref().map(|driver| {
+                let (major, minor) = driver.version();
+                format!("{major}.{minor}")
+            })),
             nvml_version: Fact::unknown("not read yet"),
-            simulated: false,
+            simulated: driver.as_ref().is_ok_and(|driver| driver.simulated()),
         },
-        libraries: libraries::find_all(Path::new("/"), &environment),
+        libraries: libraries::find_all(root, &environment),
         host: host::read_live(),
     }
 }

@@ -216,3 +216,33 @@ fn only_the_gpus_asked_for_are_measured_and_they_share_the_time() {
     let purse = Effort::Quick.gpu_budget(2).0;
     assert!((budgets.iter().sum::<f64>() - purse).abs() < 1e-9 * purse, "{budgets:?} of {purse}");
 }
+
+#[test]
+fn a_finished_probe_is_on_file_before_the_next_begins() {
+    let kept: RefCell<Vec<String>> = RefCell::default();
+    struct Watch<'a> {
+        kept: &'a RefCell<Vec<String>>,
+        ended: Vec<String>,
+        changes: u32,
+    }
+    impl Listener for Watch<'_> {
+        fn begins(&mut self, case: &Case, _: usize, _: usize, _: Seconds) {
+            let family = |id: &String| id.split('.').next().map(str::to_owned);
+            if self.ended.last().is_some_and(|last| family(last).as_deref() != Some(case.family())) {
+                assert_eq!(*self.kept.borrow(), self.ended, "{case} begins");
+                self.changes += 1;
+            }
+        }
+        fn ends(&mut self, outcome: &Outcome) {
+            self.ended.push(outcome.case().to_string());
+        }
+    }
+    let mut watch = Watch { kept: &kept, ended: Vec::new(), changes: 0 };
+    let pairs = Pairs(std::sync::Mutex::default());
+    let mut keep = |run: &Run| {
+        *kept.borrow_mut() = run.outcomes.iter().map(|outcome| outcome.case().to_string()).collect();
+        Ok(())
+    };
+    assay::run(&machine(), request(&[&Mixed, &pairs], vec![0, 1, 2]), &mut keep, &mut watch, &|| false).unwrap();
+    assert_eq!(watch.changes, 1);
+}

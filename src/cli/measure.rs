@@ -8,6 +8,7 @@ use super::progress::Progress;
 use super::{Common, Format, Measuring, Status, print, print_tables, results, results_folder, stop};
 use crate::assay::{self, Request};
 use crate::error::{Error, Result};
+use crate::gpu;
 use crate::machine::Machine;
 use crate::probe::{Effort, PROBES, Probe};
 use crate::record::Run;
@@ -70,7 +71,7 @@ pub(super) fn record(
         scratch: &scratch,
         identify: measuring.identify,
         started: now(),
-        kernels: String::new(),
+        kernels: gpu::prebuilt::digest(),
     };
     let mut progress = Progress::new(common.no_progress);
     let mut keep = |record: &Run| record.write(&path);
@@ -123,29 +124,15 @@ pub(super) fn gpus(machine: &Machine, wanted: &[String]) -> Result<Vec<u32>> {
     if wanted.is_empty() {
         return Ok(machine.gpus.iter().map(|gpu| gpu.index).collect());
     }
-    let mut indices = Vec::new();
-    for text in wanted {
-        let found = match text.parse::<u32>() {
-            Ok(index) => machine.gpus.iter().find(|gpu| gpu.index == index),
-            Err(_) => machine.gpus.iter().find(|gpu| gpu.uuid.eq_ignore_ascii_case(text)),
-        };
-        let Some(gpu) = found else {
-            if machine.gpus.is_empty() {
-                return Err(Error::Unavailable {
-                    doing: format!("looking for GPU {text}"),
-                    why: "there is no GPU here".to_owned(),
-                    remedy: "run `gpu-assay inspect` to see why".to_owned(),
-                });
-            }
-            let known: Vec<String> = machine.gpus.iter().map(|gpu| format!("{} ({})", gpu.index, gpu.uuid)).collect();
-            return Err(Error::usage(format!("no GPU {text}; the GPUs here are {}", known.join(", "))));
-        };
-        if !indices.contains(&gpu.index) {
-            indices.push(gpu.index);
-        }
+    if machine.gpus.is_empty() {
+        return Err(Error::Unavailable {
+            doing: format!("looking for GPU {}", wanted.join(",")),
+            why: machine.driver.version.why().unwrap_or("the driver shows no GPU").to_owned(),
+            remedy: "run `gpu-assay inspect` to see what is here".to_owned(),
+        });
     }
-    indices.sort_unstable();
-    Ok(indices)
+    let uuids: Vec<String> = machine.gpus.iter().map(|gpu| gpu.uuid.clone()).collect();
+    gpu::select(&wanted.join(","), &uuids)
 }
 
 fn list(machine: &Machine, probes: &[&dyn Probe]) -> Table {

@@ -99,6 +99,12 @@ const PTX: &[Image] = ptx! {
     "compute_89": "gemm_fp8";
 };
 
+/// Digest over the manifest, which holds the digests of all sources and images: two programs with the same one run the same kernels.
+pub fn digest() -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(MANIFEST).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// All images of the program.
 pub fn images() -> impl Iterator<Item = Image> {
     CUBINS.iter().chain(PTX).copied()
