@@ -9,6 +9,7 @@ mod cpu;
 mod disks;
 pub mod host;
 pub mod join;
+pub mod libraries;
 mod memory;
 mod mounts;
 mod tree;

@@ -36,13 +36,21 @@ impl<'a> Tree<'a> {
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
+    /// The bytes of a file.
+    ///
+    /// # Errors
+    /// The system's, when it cannot be opened or read.
+    pub(super) fn bytes(&self, path: impl AsRef<Path>) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        std::fs::File::open(self.locate(path))?.take(MOST_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// The text of a file; bytes that are no UTF-8 are replaced.
     pub(super) fn text(&self, path: impl AsRef<Path>) -> Fact<String> {
         let path = path.as_ref();
-        let mut bytes = Vec::new();
-        let read = std::fs::File::open(self.locate(path)).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes));
-        match read {
-            Ok(_) => Fact::Known(String::from_utf8_lossy(&bytes).into_owned()),
+        match self.bytes(path) {
+            Ok(bytes) => Fact::Known(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) => Fact::unknown(format!("{} could not be read: {error}", path.display())),
         }
     }
@@ -54,14 +62,6 @@ impl<'a> Tree<'a> {
             Fact::Known(word) if word.is_empty() => Fact::unknown(format!("{} is empty", path.display())),
             word => word,
         }
-    }
-
-    /// A file that holds one number.
-    pub(super) fn number(&self, path: impl AsRef<Path>) -> Fact<u64> {
-        let path = path.as_ref();
-        and_then(self.word(path), |word| {
-            word.parse().map_err(|_| format!("{}: expected a number but found '{}'", path.display(), shorten(&word)))
-        })
     }
 
     /// A file that holds a list such as `0-3,8`.
@@ -164,7 +164,7 @@ mod tests {
         std::fs::write(folder.path().join("empty"), " \n").unwrap();
         std::fs::write(folder.path().join("text"), "many\n").unwrap();
         assert_eq!(tree.word("/empty").why(), Some("/empty is empty"));
-        assert_eq!(tree.number("/text").why(), Some("/text: expected a number but found 'many'"));
+        assert_eq!(tree.list("/text").why(), Some("/text: expected a list of numbers such as 0-3,8 but found 'many'"));
         assert!(tree.text("/absent").why().is_some_and(|why| why.starts_with("/absent could not be read: ")));
     }
 
