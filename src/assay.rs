@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{self, Driver};
 use crate::machine::{self, Environment, Fact, Machine, host, join, libraries};
 use crate::measure::{Case, Outcome};
-use crate::probe::{Effort, Lab, Probe};
+use crate::probe::{Effort, Lab, Probe, Rig};
 use crate::record::{Program, Run, SCHEMA_VERSION, Settings};
 use crate::units::Seconds;
 
@@ -92,7 +92,15 @@ pub fn run(
     keep(&record)?;
 
     let errands = errands(machine, request.probes, &request.gpus, request.effort, &mut record);
-    let mut lab = Lab { machine, effort: request.effort, seed: request.seed, scratch: request.scratch, budget: Seconds(0.0), stopped };
+    let mut lab = Lab {
+        machine,
+        effort: request.effort,
+        seed: request.seed,
+        scratch: request.scratch,
+        budget: Seconds(0.0),
+        stopped,
+        rig: Rig::default(),
+    };
     let mut left: Seconds = errands.iter().map(|errand| errand.budget).sum();
     let mut written = Instant::now();
     for (index, errand) in errands.iter().enumerate() {

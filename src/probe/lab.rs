@@ -5,6 +5,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Rig;
 use crate::error::Result;
 use crate::machine::Machine;
 use crate::measure::{self, Case, Clock, Measurement, Plan, StopRule, Trial};
@@ -78,6 +79,8 @@ pub struct Lab<'a> {
     pub budget: Seconds,
     /// Whether the user asked to stop.
     pub stopped: &'a dyn Fn() -> bool,
+    /// What stays open between cases; empty at the start of a run.
+    pub rig: Rig,
 }
 
 impl Lab<'_> {

@@ -4,11 +4,21 @@
 //! plain array, [`PROBES`], in the order a run takes them. A probe never prints and never fails the run: what cannot be done is waived with
 //! the reason, and what went wrong is an error that the run records as a failed case before it goes on.
 
+mod cache;
+mod copy;
+mod dram;
+mod facts;
 pub mod host;
 mod lab;
+mod launch;
+mod peer;
+mod pinned;
+mod rig;
+mod ring;
 pub mod storage;
 
 pub use lab::{Effort, Lab};
+pub use rig::Rig;
 
 use crate::error::Result;
 use crate::machine::Machine;
@@ -44,7 +54,7 @@ pub trait Probe: Sync {
 }
 
 /// Every probe, in the order a run takes them.
-pub const PROBES: &[&dyn Probe] = &[&host::Host, &storage::Storage];
+pub const PROBES: &[&dyn Probe] = &[&dram::Dram, &cache::Cache, &copy::Copy, &peer::Peer, &launch::Launch, &host::Host, &storage::Storage];
 
 /// The probe of this name.
 pub fn find(name: &str) -> Option<&'static dyn Probe> {
