@@ -17,26 +17,12 @@ use cudarc::driver::sys::{
     CUgraphExec, CUmodule, CUstream, CUstreamCaptureMode, CUuuid,
 };
 
-use super::failure::Failure;
+use super::failure::{Failure, Returned};
+use super::table::{Status, function_table};
 use crate::error::{Error, Result};
-
-/// A driver function this program calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Symbol {
-    /// Name as exported.
-    pub name: &'static str,
-    /// Whether the program refuses a driver without it; without an optional one only the calls that need it fail.
-    pub required: bool,
-}
-
-/// Status of a call, as the library returns it; 0 is success.
-type Status = c_int;
 
 /// A function that describes a status. Its own status is not worth an error.
 type Describe = unsafe extern "C" fn(Status, *mut *const c_char) -> Status;
-
-/// What a call returned: nothing, or why it failed.
-pub(super) type Returned = std::result::Result<(), Failure>;
 
 /// Names under which the driver's library is tried.
 const LIBRARY_NAMES: [&str; 2] = ["libcuda.so.1", "libcuda.so"];
@@ -44,69 +30,11 @@ const LIBRARY_NAMES: [&str; 2] = ["libcuda.so.1", "libcuda.so"];
 /// Exported by the test suite's stand-in driver and by no hardware driver.
 const STANDIN_MARKER: &[u8] = b"gpu_assay_standin_marker\0";
 
-macro_rules! functions {
-    (
-        required { $($name:ident($($argument:ident: $kind:ty),*);)* }
-        optional { $($extra:ident($($extra_argument:ident: $extra_kind:ty),*);)* }
-        describing { $($text:ident;)* }
-    ) => {
-        /// Every driver function the program calls.
-        pub const SYMBOLS: &[Symbol] = &[
-            $(Symbol { name: stringify!($name), required: true },)*
-            $(Symbol { name: stringify!($extra), required: false },)*
-            $(Symbol { name: stringify!($text), required: false },)*
-        ];
-
-        /// The functions, looked up, and the library that holds their code.
-        pub(super) struct Api {
-            $($name: unsafe extern "C" fn($($kind),*) -> Status,)*
-            $($extra: Option<unsafe extern "C" fn($($extra_kind),*) -> Status>,)*
-            $($text: Option<Describe>,)*
-            simulated: bool,
-            _library: libloading::Library,
-        }
-
-        impl Api {
-            /// Loads the driver's library and looks every function up.
-            pub(super) fn load() -> Result<Self> {
-                let library = open_library()?;
-                // SAFETY: each type is the function's documented C signature, and `_library` keeps the code loaded while the pointers live.
-                unsafe {
-                    Ok(Self {
-                        $($name: *library.get(concat!(stringify!($name), "\0").as_bytes()).map_err(|_| lacks(stringify!($name)))?,)*
-                        $($extra: library.get(concat!(stringify!($extra), "\0").as_bytes()).ok().map(|symbol| *symbol),)*
-                        $($text: library.get(concat!(stringify!($text), "\0").as_bytes()).ok().map(|symbol| *symbol),)*
-                        simulated: library.get::<*const c_void>(STANDIN_MARKER).is_ok(),
-                        _library: library,
-                    })
-                }
-            }
-
-            $(
-                /// # Safety
-                /// As the driver's documentation of the function of this name asks.
-                pub(super) unsafe fn $name(&self, $($argument: $kind),*) -> Returned {
-                    // SAFETY: passed on to the caller.
-                    let status = unsafe { (self.$name)($($argument),*) };
-                    self.checked(stringify!($name), status)
-                }
-            )*
-
-            $(
-                /// # Safety
-                /// As the driver's documentation of the function of this name asks.
-                pub(super) unsafe fn $extra(&self, $($extra_argument: $extra_kind),*) -> Returned {
-                    let Some(function) = self.$extra else { return Err(Failure::missing(stringify!($extra))) };
-                    // SAFETY: passed on to the caller.
-                    let status = unsafe { function($($extra_argument),*) };
-                    self.checked(stringify!($extra), status)
-                }
-            )*
-        }
-    };
-}
-
-functions! {
+function_table! {
+    /// Every driver function the program calls.
+    const SYMBOLS;
+    /// The driver's functions, looked up.
+    struct Api;
     required {
         cuInit(flags: c_uint);
         cuDriverGetVersion(version: *mut c_int);
@@ -167,15 +95,18 @@ functions! {
         cuGraphDestroy(graph: CUgraph);
     }
     describing {
-        cuGetErrorName;
-        cuGetErrorString;
+        cuGetErrorName: Describe;
+        cuGetErrorString: Describe;
     }
 }
 
 impl Api {
-    /// Whether the library is the test suite's stand-in.
-    pub(super) const fn simulated(&self) -> bool {
-        self.simulated
+    /// Loads the driver's library and looks every function up; also says whether it is the test suite's stand-in.
+    pub(super) fn load() -> Result<(Self, bool)> {
+        let library = open_library()?;
+        // SAFETY: only the name's presence is asked for; the address is not used.
+        let simulated = unsafe { library.get::<*const c_void>(STANDIN_MARKER).is_ok() };
+        Ok((Self::look_up(library).map_err(lacks)?, simulated))
     }
 
     /// The status as a result, with the driver's own words when it is not success.
@@ -219,7 +150,7 @@ fn open_library() -> Result<libloading::Library> {
 }
 
 /// The loader's own message, on one line.
-fn root_cause(error: &libloading::Error) -> String {
+pub(super) fn root_cause(error: &libloading::Error) -> String {
     let text = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     text.replace('\n', " ")
 }
@@ -252,11 +183,13 @@ mod tests {
         for entry in std::fs::read_dir(room).unwrap() {
             sources.push_str(&std::fs::read_to_string(entry.unwrap().path()).unwrap());
         }
-        for symbol in SYMBOLS {
-            let call = [".", symbol.name].concat();
-            let called = sources.match_indices(&call).any(|(at, _)| {
-                let next = sources[at + call.len()..].chars().next();
-                next.is_some_and(|next| !next.is_alphanumeric() && next != '_')
+        for symbol in SYMBOLS.iter().chain(crate::gpu::CUBLASLT_SYMBOLS) {
+            let called = [".", "LtApi::"].iter().any(|before| {
+                let call = [before, symbol.name].concat();
+                sources.match_indices(&call).any(|(at, _)| {
+                    let next = sources[at + call.len()..].chars().next();
+                    next.is_some_and(|next| !next.is_alphanumeric() && next != '_')
+                })
             });
             assert!(called, "{} is looked up, and nothing calls it", symbol.name);
         }

@@ -15,6 +15,7 @@ use crate::units::Bytes;
 /// The NVIDIA driver, loaded and initialised. Its devices are those that `CUDA_VISIBLE_DEVICES` lets through, in its order.
 pub struct Driver {
     api: Api,
+    simulated: bool,
     version: (u32, u32),
     devices: Vec<Device>,
 }
@@ -98,7 +99,7 @@ impl Driver {
     /// # Errors
     /// [`Error::Unavailable`] when there is no driver, it is too old, or it has no device; [`Error::Gpu`] when one of its calls fails.
     pub fn open() -> Result<Arc<Self>> {
-        let api = Api::load()?;
+        let (api, simulated) = Api::load()?;
         // SAFETY: flags must be 0, and are.
         unsafe { api.cuInit(0) }.doing(|| "initialising the NVIDIA driver")?;
         let mut version = 0;
@@ -116,7 +117,7 @@ impl Driver {
             });
         }
         let devices = (0..count).map(|ordinal| read_device(&api, ordinal)).collect::<Result<_>>()?;
-        Ok(Arc::new(Self { api, version, devices }))
+        Ok(Arc::new(Self { api, simulated, version, devices }))
     }
 
     /// The highest CUDA version the driver speaks, such as `(13, 0)`.
@@ -126,7 +127,7 @@ impl Driver {
 
     /// Whether the driver is the test suite's stand-in, with no hardware behind it.
     pub const fn simulated(&self) -> bool {
-        self.api.simulated()
+        self.simulated
     }
 
     /// The devices, in the driver's order.

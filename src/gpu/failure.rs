@@ -60,36 +60,41 @@ pub(super) struct Failure {
     code: String,
     /// The library's explanation.
     why: String,
+    /// What to do.
+    remedy: &'static str,
+    /// Whether there is nothing to work with, rather than that work failed.
+    absent: bool,
 }
 
+/// What a call returned: nothing, or why it failed.
+pub(super) type Returned = std::result::Result<(), Failure>;
+
 impl Failure {
-    /// A failure with the library's own words, where it had any.
+    /// A failed driver call, with the driver's own words where it had any.
     pub(super) fn new(call: &'static str, status: i32, code: Option<String>, why: Option<String>) -> Self {
-        Self {
-            call,
-            status,
-            code: code.unwrap_or_else(|| format!("status {status}")),
-            why: why.unwrap_or_else(|| "the library gives no explanation".into()),
-        }
+        Self { absent: is_absence(status), ..Self::of_library(call, status, code, why, remedy(status)) }
+    }
+
+    /// A failed call of another library, whose statuses mean something else.
+    pub(super) fn of_library(call: &'static str, status: i32, code: Option<String>, why: Option<String>, remedy: &'static str) -> Self {
+        let code = code.unwrap_or_else(|| format!("status {status}"));
+        let why = why.unwrap_or_else(|| "the library gives no explanation".into());
+        Self { call, status, code, why, remedy, absent: false }
     }
 
     /// A call of a function that the library lacks.
     pub(super) fn missing(call: &'static str) -> Self {
-        Self { call, status: MISSING, code: "no such function".into(), why: "the installed library does not have it".into() }
+        let (code, why) = ("no such function".into(), "the installed library does not have it".into());
+        Self::of_library(call, MISSING, Some(code), Some(why), remedy(MISSING))
     }
 
     /// The error, now that it is known what was being done.
     pub(super) fn into_error(self, doing: impl Into<String>) -> Error {
-        let doing = doing.into();
-        let remedy = remedy(self.status);
-        if is_absence(self.status) {
-            return Error::Unavailable {
-                doing,
-                why: format!("{} returned {} ({})", self.call, self.code, self.why),
-                remedy: remedy.into(),
-            };
+        let (doing, remedy) = (doing.into(), self.remedy.into());
+        if self.absent {
+            return Error::Unavailable { doing, why: format!("{} returned {} ({})", self.call, self.code, self.why), remedy };
         }
-        Error::Gpu { doing, call: self.call, code: self.code, why: self.why, remedy: remedy.into() }
+        Error::Gpu { doing, call: self.call, code: self.code, why: self.why, remedy }
     }
 }
 

@@ -26,6 +26,8 @@
 
 mod api;
 mod copy;
+mod cublaslt;
+mod cublaslt_api;
 mod device;
 mod driver;
 mod failure;
@@ -41,9 +43,12 @@ pub mod reference;
 mod select;
 mod stream;
 mod survey;
+mod table;
 mod view;
 
-pub use api::{SYMBOLS, Symbol};
+pub use api::SYMBOLS;
+pub use cublaslt::{CublasLt, LtFormat, LtPlan};
+pub use cublaslt_api::CUBLASLT_SYMBOLS;
 pub use device::Gpu;
 pub use driver::{Attribute, Device, Driver};
 pub use gate::{Gate, Hold, MOST_QUEUED, WATCHDOG};
@@ -56,4 +61,5 @@ pub use pinned::{HostView, HostViewMut, PinnedBuffer, Registered};
 pub use select::select;
 pub use stream::{Event, Stream};
 pub use survey::survey;
+pub use table::Symbol;
 pub use view::{Element, Flag, Float4, In, Out, View};
