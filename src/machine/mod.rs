@@ -12,6 +12,7 @@ pub mod join;
 pub mod libraries;
 mod memory;
 mod mounts;
+pub mod nvml;
 mod tree;
 
 use schemars::JsonSchema;
