@@ -4,6 +4,11 @@
 //! reasons the driver gave for holding clocks back, and the PCIe link as trained *under load* (an idle link drops to generation 1).
 //! Throttled samples are kept and reported, never dropped: the throttling is often the finding.
 
+mod nvml;
+mod watch;
+
+pub use nvml::NvmlWatch;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
