@@ -51,7 +51,8 @@ DEVICE void matvec(int format, const void* a, const double* x, double* y, unsign
     const int per_word = 4 / (int)bytes_of(format);
     const int width = 4 * per_word;
     const unsigned int lane = threadIdx.x % 32;
-    for (unsigned long long row = thread_index() / 32; row < rows; row += thread_count() / 32) {
+    const unsigned long long warps = thread_count() / 32;
+    for (unsigned long long row = thread_index() / 32; row < rows && warps > 0; row += warps) {
         double sum = 0;
         if (cols % width == 0) {
             const uint4* const wide = (const uint4*)a + row * (cols / width);

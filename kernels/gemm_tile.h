@@ -30,6 +30,12 @@ DEVICE void wait_for_copies()
     asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 2u) : "memory");
 }
 
+/* Waits until none is open: the block does not end while copies into its memory are on their way. */
+DEVICE void wait_for_all_copies()
+{
+    asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
 DEVICE void load_matrices(unsigned int& r0, unsigned int& r1, unsigned int& r2, unsigned int& r3, unsigned int address)
 {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
@@ -150,6 +156,7 @@ DEVICE void gemm_tile(const unsigned char* a, const unsigned char* b, unsigned s
             multiply(Mma::PREFETCH ? step % 2 : 0);
         }
     }
+    wait_for_all_copies();
 
     UNROLL for (unsigned int tile = 0; tile < MMAS_M; ++tile) {
         UNROLL for (unsigned int half = 0; half < 2; ++half) {
