@@ -14,6 +14,7 @@ pub mod cli;
 pub mod error;
 pub mod figure;
 pub mod gpu;
+pub mod guide;
 pub mod host;
 pub mod lang;
 pub mod machine;

@@ -69,9 +69,12 @@ fn widths(table: &Table, headers: &[String], rows: &[Vec<String>], limit: Option
         })
         .collect();
     let total = |widths: &[usize]| widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+    // A heading that wraps costs one line, a cell that wraps one line per row: columns wider than their cells give way first.
+    let content: Vec<usize> = (0..headers.len()).map(|index| rows.iter().map(|row| width(&row[index])).max().unwrap_or(0)).collect();
     while total(&widths) > limit {
-        let widest = (0..widths.len()).filter(|&index| widths[index] > least[index]).max_by_key(|&index| widths[index])?;
-        widths[widest] -= 1;
+        let can_give = (0..widths.len()).filter(|&index| widths[index] > least[index]);
+        let chosen = can_give.max_by_key(|&index| (widths[index] > content[index], widths[index]))?;
+        widths[chosen] -= 1;
     }
     Some(widths)
 }

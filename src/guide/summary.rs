@@ -1,0 +1,146 @@
+//! What a run found, on one page: the default command's answer.
+
+use super::{Here, Input, mark_simulated, slowest};
+use crate::calibrate::{Calibration, GpuCalibration};
+use crate::catalog::{Catalog, Dtype};
+use crate::figure::{Figure, Quantity};
+use crate::lang::{Lang, Text};
+use crate::measure::Outcome;
+use crate::record::Run;
+use crate::table::{Cell, Column, Table};
+
+/// The machine's main numbers beside what was promised, then what could not be measured and why.
+pub fn summary(run: &Run, calibration: &Calibration, catalog: &Catalog, lang: Lang) -> Vec<Table> {
+    let input = Input { catalog, here: Some((run, calibration)), recorded: &[], lang };
+    let mut tables = vec![numbers(&input, run, calibration)];
+    tables.extend(gaps(run, lang).map(|table| mark_simulated(table, run.simulated || calibration.simulated)));
+    tables
+}
+
+fn numbers(input: &Input<'_>, run: &Run, calibration: &Calibration) -> Table {
+    let title = Text::new("What this machine does", "이 장비의 성능");
+    let columns = [
+        Column::text("part", input.say(Text::new("part", "구성 요소"))),
+        Column::text("quantity", input.say(Text::new("quantity", "항목"))),
+        Column::number("value", input.say(Text::new("value", "값"))),
+        Column::number("promised", input.say(Text::new("promised", "사양"))),
+        Column::number("share", input.say(Text::new("share", "비율"))),
+    ];
+    let table = Table::new(format!("{}: {}", title.get(input.lang), run.name), columns).in_lang(input.lang);
+    let mut table = mark_simulated(table, input.is_simulated());
+    for group in input.groups() {
+        gpu_rows(input, &mut table, &group);
+        if group.len() > 1 {
+            table.note(
+                Text::new("Of the {} {} the slowest is shown.", "{}개의 {} 중 가장 느린 값이다.")
+                    .fill(input.lang, &[&group.len(), &group[0].name()]),
+            );
+        }
+    }
+    let between = slowest(calibration.peers.iter().filter_map(|link| link.one_way()));
+    plain(
+        &mut table,
+        input.say(Text::new("links", "연결")),
+        input.say(Text::new("slowest pair, one way", "가장 느린 GPU 쌍, 한 방향")),
+        between.as_ref(),
+    );
+    let host = &calibration.host;
+    let cpu = run.machine.host.cpu.model.known().map_or("CPU", String::as_str);
+    plain(&mut table, cpu, input.say(Text::new("memory bandwidth (triad)", "메모리 대역폭(triad)")), host.triad());
+    for (dtype, rate) in &host.matmul {
+        let name = Text::new("matrix product, {}", "행렬 곱, {}").fill(input.lang, &[&dtype.to_uppercase().replace("F32", "FP32")]);
+        plain(&mut table, cpu, &name, Some(rate));
+    }
+    let storage = &calibration.storage;
+    let disk = input.say(Text::new("disk", "디스크"));
+    plain(&mut table, disk, input.say(Text::new("sequential read", "순차 읽기")), storage.read.as_ref());
+    plain(&mut table, disk, input.say(Text::new("sequential write", "순차 쓰기")), storage.write.as_ref());
+    plain(&mut table, disk, input.say(Text::new("one random 4 KiB read", "4 KiB 임의 읽기 1회")), storage.random_latency.as_ref());
+    if run.machine.gpus.is_empty() {
+        table.note(input.say(Text::new("No GPU was found: only the host was measured.", "GPU를 찾지 못해 호스트만 측정했다.")));
+    }
+    if !run.complete {
+        table.note(input.say(Text::new("The run did not come to its end.", "측정이 끝까지 진행되지 않았다.")));
+    }
+    table
+}
+
+fn gpu_rows(input: &Input<'_>, table: &mut Table, group: &[Here<'_>]) {
+    let first = &group[0];
+    let part = if group.len() > 1 { format!("{}× {}", group.len(), first.name()) } else { first.name().to_owned() };
+    let measured = || group.iter().filter_map(|here| here.measured);
+    let bandwidth = slowest(measured().filter_map(GpuCalibration::dram_best));
+    beside(table, &part, input.say(Text::new("memory bandwidth", "메모리 대역폭")), bandwidth, first.model.map(|model| model.bandwidth()));
+    for (case, dtype) in [("bf16", Dtype::Bf16), ("e4m3", Dtype::Fp8)] {
+        let rate = slowest(measured().filter_map(|gpu| Some(gpu.matmul_best(case)?.rate.clone())));
+        let name = Text::new("matrix product, {}", "행렬 곱, {}").fill(input.lang, &[&dtype]);
+        beside(table, &part, &name, rate, first.model.and_then(|model| model.matmul_peak(dtype)));
+    }
+    let ceiling = |gpu: &GpuCalibration| gpu.pcie.and_then(|(generation, width)| input.catalog.pcie_ceiling(generation, width));
+    for (direction, name) in
+        [("h2d", Text::new("copy, host to GPU", "복사, 호스트 → GPU")), ("d2h", Text::new("copy, GPU to host", "복사, GPU → 호스트"))]
+    {
+        let rate = slowest(measured().filter_map(|gpu| gpu.copy_ceiling(direction, "pinned").cloned()));
+        beside(table, &part, input.say(name), rate, slowest(measured().filter_map(ceiling)));
+    }
+    let launch = measured().filter_map(|gpu| gpu.launch.kernel.clone()).reduce(|a, b| if b.value > a.value { b } else { a });
+    plain(table, &part, input.say(Text::new("kernel launch", "커널 실행 지연")), launch.as_ref());
+    let context = measured().filter_map(|gpu| gpu.memory.context.clone()).reduce(|a, b| if b.value > a.value { b } else { a });
+    plain(table, &part, input.say(Text::new("memory taken by a context", "컨텍스트 메모리")), context.as_ref());
+    let allocatable = slowest(measured().filter_map(|gpu| gpu.memory.allocatable.clone()));
+    beside(
+        table,
+        &part,
+        input.say(Text::new("memory that can be allocated", "할당 가능한 메모리")),
+        allocatable,
+        first.model.map(|model| model.capacity()),
+    );
+}
+
+/// A row with the promised value and the share of it; none without a measurement.
+fn beside<Q: Quantity>(table: &mut Table, part: &str, quantity: &str, figure: Option<Figure<Q>>, promised: Option<Figure<Q>>) {
+    let Some(figure) = figure else { return };
+    let share = promised.as_ref().map(|promised| figure.share_of(promised));
+    table.row([Cell::text(part), Cell::text(quantity), Cell::figure(&figure), Cell::maybe(promised.as_ref()), Cell::maybe(share.as_ref())]);
+}
+
+fn plain<Q: Quantity>(table: &mut Table, part: &str, quantity: &str, figure: Option<&Figure<Q>>) {
+    if let Some(figure) = figure {
+        table.row([Cell::text(part), Cell::text(quantity), Cell::figure(figure)]);
+    }
+}
+
+/// What was waived or failed, each reason once; `None` when nothing was.
+fn gaps(run: &Run, lang: Lang) -> Option<Table> {
+    const WAIVED: Text = Text::new("not run", "건너뜀");
+    const FAILED: Text = Text::new("failed", "실패");
+    const WRONG: Text = Text::new("WRONG ANSWER", "오답");
+    let mut table = Table::new(
+        Text::new("What was not measured, and why", "측정하지 못한 항목과 이유").get(lang),
+        [
+            Column::text("case", Text::new("case", "항목").get(lang)),
+            Column::text("outcome", Text::new("outcome", "결과").get(lang)),
+            Column::text("why", Text::new("why", "이유").get(lang)),
+        ],
+    )
+    .in_lang(lang);
+    // Many cases of one mechanism share a reason: they are one row with a count.
+    let mut rows: Vec<(String, &'static str, String, usize)> = Vec::new();
+    for outcome in &run.outcomes {
+        let (case, what, why) = match outcome {
+            Outcome::Waived { case, waiver } => (case, WAIVED, waiver.to_string()),
+            Outcome::Failed { case, error, wrong_answer } => (case, if *wrong_answer { WRONG } else { FAILED }, error.clone()),
+            Outcome::Measured(_) | Outcome::Observed(_) => continue,
+        };
+        let (case, what) = (case.mechanism().to_owned(), what.get(lang));
+        match rows.iter_mut().find(|row| (&row.0, row.1, &row.2) == (&case, what, &why)) {
+            Some(row) => row.3 += 1,
+            None => rows.push((case, what, why, 1)),
+        }
+    }
+    for (case, what, why, count) in rows {
+        let case = if count > 1 { format!("{case} (×{count})") } else { case };
+        table.row([Cell::text(case), Cell::text(what), Cell::text(why)]);
+    }
+    (!table.is_empty()).then_some(table)
+}

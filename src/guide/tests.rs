@@ -1,0 +1,167 @@
+//! The guide from nothing but the catalog, from a host without a GPU, and from a machine with two.
+
+use super::*;
+use crate::calibrate::fixture::{Fixture, host, two_h100};
+use crate::measure::Outcome;
+use crate::report::{self, Format};
+use crate::table::Cell;
+
+fn catalog() -> Catalog {
+    Catalog::embedded().unwrap()
+}
+
+/// Every section of the guide, rendered.
+fn guide(run: Option<&Run>, recorded: &[Calibration], lang: Lang, format: Format) -> String {
+    let catalog = catalog();
+    let calibration = run.map(Calibration::from_run);
+    let input = Input { catalog: &catalog, here: run.zip(calibration.as_ref()), recorded, lang };
+    let tables: Vec<Table> = SECTIONS.iter().flat_map(|section| (section.tables)(&input)).collect();
+    report::render(&tables, format)
+}
+
+fn tables(run: Option<&Run>, lang: Lang) -> Vec<Table> {
+    let catalog = catalog();
+    let calibration = run.map(Calibration::from_run);
+    let input = Input { catalog: &catalog, here: run.zip(calibration.as_ref()), recorded: &[], lang };
+    let mut tables: Vec<Table> = SECTIONS.iter().flat_map(|section| (section.tables)(&input)).collect();
+    if let Some((run, calibration)) = input.here {
+        tables.extend(summary(run, calibration, &catalog, lang));
+    }
+    tables
+}
+
+fn check(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path("../../tests/snapshots/guide");
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+const TEXT: Format = Format::Text { width: Some(120) };
+
+#[test]
+fn without_a_run_every_number_is_a_documents() {
+    check("no_run_en", &guide(None, &[], Lang::En, TEXT));
+    for table in tables(None, Lang::En) {
+        assert!(!table.bases().contains(&Basis::MeasuredHere), "{}", table.title);
+    }
+}
+
+#[test]
+fn a_host_without_gpu_has_its_own_numbers() {
+    let run = host().limited(2.0, 16 << 30).run();
+    check("host_only_ko", &guide(Some(&run), &[], Lang::Ko, TEXT));
+}
+
+#[test]
+fn a_machine_with_gpus_stands_beside_the_catalog() {
+    let run = two_h100().run();
+    check("two_h100_markdown", &guide(Some(&run), &[], Lang::En, Format::Markdown));
+}
+
+#[test]
+fn the_summary_shows_what_was_found_and_what_was_not() {
+    let mut run = two_h100().simulated().run();
+    let waiver = crate::measure::Waiver::TooFewDevices { needed: 4, found: 2 };
+    for size in ["1MiB", "1GiB"] {
+        let case = format!("collective.all_reduce/bytes={size}").parse().unwrap();
+        run.keep(Outcome::Waived { case, waiver: waiver.clone() });
+    }
+    let case = "matmul.fp4/gpu=0".parse().unwrap();
+    run.keep(Outcome::Failed { case, error: "tile 7 differs".into(), wrong_answer: true });
+    let calibration = Calibration::from_run(&run);
+    check("summary_simulated", &report::render(&summary(&run, &calibration, &catalog(), Lang::En), TEXT));
+}
+
+#[test]
+fn every_number_says_where_it_comes_from() {
+    let (host, gpus) = (host().run(), two_h100().run());
+    for run in [None, Some(&host), Some(&gpus)] {
+        for table in tables(run, Lang::En) {
+            for (row, column) in table.rows().iter().flat_map(|row| row.iter().zip(table.columns())) {
+                // How many GPUs there are is counted, not measured.
+                if let (Cell::Number(number), false) = (row, column.key == "gpus" && table.columns().len() == 3) {
+                    assert!(number.basis.is_some() && !number.from.is_empty(), "{}: {} {}", table.title, column.key, number.shown);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn simulated_runs_say_so_in_every_table() {
+    let run = two_h100().simulated().run();
+    for lang in [Lang::En, Lang::Ko] {
+        for table in tables(Some(&run), lang) {
+            assert!(table.title.starts_with("[SIMULATED]"), "{}", table.title);
+            assert!(table.notes.iter().any(|note| note.contains("SIMULATED")), "{}", table.title);
+        }
+    }
+}
+
+#[test]
+fn recorded_machines_lend_their_numbers_on_a_weaker_basis() {
+    let recorded = [Calibration::from_recorded(&two_h100().run()), Calibration::from_recorded(&two_h100().simulated().run())];
+    let text = guide(None, &recorded, Lang::En, Format::Csv);
+    let rows: Vec<&str> = text.lines().filter(|line| line.contains("(recorded)")).collect();
+    assert_eq!(rows.len(), 1, "one machine, and no simulated one: {rows:?}");
+    assert!(rows[0].starts_with("H100 SXM (recorded),Hopper,,,HBM3,") && rows[0].contains("measured on the same GPU model"), "{}", rows[0]);
+}
+
+#[test]
+fn shares_are_of_the_ceiling_of_the_link_as_trained() {
+    let run = two_h100().run();
+    let all = tables(Some(&run), Lang::En);
+    let links = all.iter().find(|table| table.title == "B.4.1 This machine's links, measured").unwrap();
+    let share = |path: &str| {
+        let row = links.rows().iter().find(|row| row[0] == Cell::text(path)).unwrap();
+        match &row[4] {
+            Cell::Number(number) => number.shown.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    // 56 of 63.015 GB/s, 90 of twice that, 380 of 450 GB/s.
+    assert_eq!(share("host → GPU 0 (pinned)"), "88.9 %");
+    assert_eq!(share("host ⇄ GPU 0, both (pinned)"), "71.4 %");
+    assert_eq!(share("GPU 0 → GPU 1"), "84.4 %");
+    assert_eq!(share("GPU 0 ⇄ GPU 1, both"), "83.3 %");
+}
+
+#[test]
+fn many_pairs_are_shown_by_their_extremes() {
+    let mut fixture = (0..5).fold(Fixture::host_only(), |fixture, _| fixture.h100());
+    for (from, to) in (0..5).flat_map(|a| (0..5).map(move |b| (a, b))).filter(|(a, b)| a != b) {
+        fixture = if from < to { fixture.pair(from, to, "NV18", true) } else { fixture };
+        let bytes = 300_000_000_000 + u64::from(from * 10 + to) * 1_000_000_000;
+        fixture = fixture.moved(&format!("peer.write/engine=ce,bytes=1GiB,from={from},to={to}"), bytes, 1.0);
+    }
+    let all = tables(Some(&fixture.run()), Lang::En);
+    let links = all.iter().find(|table| table.title.contains("links, measured")).unwrap();
+    let paths: Vec<&Cell> = links.rows().iter().map(|row| &row[0]).collect();
+    assert_eq!(paths, [&Cell::text("GPU 0 → GPU 1"), &Cell::text("GPU 4 → GPU 3")]);
+}
+
+#[test]
+fn sections_are_found_by_number_and_chapter() {
+    let ids = |name: &str| find(name).unwrap().iter().map(|section| section.id).collect::<Vec<_>>();
+    assert_eq!(ids("B.4.1"), ["B.4.1"]);
+    assert_eq!(ids("b4"), ["B.4.1"]);
+    assert_eq!(ids("9"), ["B.9"]);
+    let error = find("B.12").unwrap_err();
+    assert_eq!(error.to_string(), r#"the guide has no section "B.12"; expected one of B.1.1, B.4.1, B.7, B.8, B.9"#);
+    assert!(find("").is_err() && find("power").is_err());
+}
+
+#[test]
+fn an_unknown_gpu_and_missing_facts_leave_gaps_not_errors() {
+    let unknown = serde_json::json!({ "unknown": "no permission" });
+    let run = Fixture::host_only()
+        .gpu("Future GPU", "10de:ffff", unknown.clone(), unknown)
+        .moved("dram.read/bytes=4GiB,gpu=0", 1 << 30, 1e-3)
+        .run();
+    for lang in [Lang::En, Lang::Ko] {
+        let text = report::render(&tables(Some(&run), lang), Format::Text { width: Some(80) });
+        assert!(text.contains("Future GPU"));
+    }
+}
