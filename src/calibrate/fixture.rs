@@ -136,9 +136,10 @@ pub(crate) fn host() -> Fixture {
         .moved("host.triad/cores=8", 1_000_000_000, 0.02)
         .moved("host.triad/cores=4,node=0", 1_000_000_000, 0.04)
         .computed("host.gemm/dtype=f32,n=2048", 1e12, 1.0, 0.0)
-        .moved("storage.read/bytes=1GiB", 1 << 30, 0.4)
-        .moved("storage.write/bytes=1GiB", 1 << 30, 0.8)
-        .moved("storage.random_read/bytes=4KiB", 4096, 1e-5)
+        .moved("storage.read/bytes=1MiB,depth=8", 1 << 20, 4e-4)
+        .moved("storage.write/bytes=1MiB,depth=8", 1 << 20, 8e-4)
+        .moved("storage.random_read/bytes=4KiB,depth=32", 4096, 1e-5)
+        .moved("storage.random_read/bytes=4KiB,depth=1", 4096, 9e-5)
 }
 
 /// Two H100 over NVLink, with everything measured that the guide shows.

@@ -159,15 +159,14 @@ impl GpuCalibration {
 
 fn dram(source: &Source<'_>, gpu: &Gpu) -> BTreeMap<String, Figure<BytesPerSecond>> {
     let index = u64::from(gpu.index);
-    let least_size = gpu.l2.known().map_or(Bytes(0), |l2| *l2 * CACHES);
+    let honest = gpu.l2.known().map_or(Bytes(0), |l2| *l2 * CACHES);
     let ceiling = |name: &&str| {
         let mechanism = format!("dram.{name}");
-        let large_enough = |m: &&Measurement| {
-            m.case.mechanism() == mechanism
-                && m.case.get_count("gpu") == Some(index)
-                && m.case.get_bytes("bytes").is_none_or(|bytes| bytes >= least_size)
-        };
-        let rate = best(source.run.measurements().filter(large_enough).filter_map(|m| source.bandwidth(m)))?;
+        let size = |m: &Measurement| m.case.get_bytes("bytes").unwrap_or(Bytes(u64::MAX));
+        let cases = || source.run.measurements().filter(|m| m.case.mechanism() == mechanism && m.case.get_count("gpu") == Some(index));
+        // Where so little memory could be used that no array is large enough, the largest is the best there is.
+        let least_size = honest.min(cases().map(size).max()?);
+        let rate = best(cases().filter(|m| size(m) >= least_size).filter_map(|m| source.bandwidth(m)))?;
         Some(((*name).to_owned(), rate))
     };
     DRAM.iter().filter_map(ceiling).collect()

@@ -15,7 +15,8 @@ fn a_host_without_gpu_is_calibrated_all_the_same() {
     assert!(triad.low < triad.value && triad.value < triad.high);
     assert_eq!(calibration.host.nodes[&0].from, ["host.triad/cores=4,node=0"]);
     assert_eq!(calibration.host.matmul["f32"].to_string(), "1.000 TFLOP/s");
-    assert_eq!(calibration.storage.read.as_ref().unwrap().to_string(), "2.684 GB/s");
+    assert_eq!(calibration.storage.read.as_ref().unwrap().to_string(), "2.621 GB/s");
+    assert_eq!(calibration.storage.random_latency.as_ref().unwrap().to_string(), "90.00 µs");
     assert!((calibration.storage.random_reads_per_second().unwrap().value - 1e5).abs() < 1e-6);
 }
 

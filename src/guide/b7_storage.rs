@@ -91,9 +91,10 @@ fn disk(input: &Input<'_>) -> Option<Table> {
     row(Text::new("sequential write", "순차 쓰기"), Cell::maybe(storage.write.as_ref()));
     let random = storage.random_reads_per_second();
     row(
-        Text::new("random reads per second, one at a time", "초당 임의 읽기 횟수(동시 1개)"),
+        Text::new("random 4 KiB reads per second, many under way", "초당 4 KiB 임의 읽기 횟수(동시 다수)"),
         random.as_ref().map_or(Cell::Empty, |rate| Cell::figure_as(rate, format!("{:.0}", rate.value))),
     );
+    row(Text::new("one random 4 KiB read by itself", "4 KiB 임의 읽기 1회"), Cell::maybe(storage.random_latency.as_ref()));
     for disk in run.machine.host.disks.known().into_iter().flatten() {
         if let Some(free) = fact(&disk.free, "statvfs") {
             let name = Text::new("free on {} ({})", "{} 여유 공간({})").fill(input.lang, &[&disk.mount, &disk.kind]);

@@ -43,14 +43,14 @@ fn narrow_text_wraps_words_and_headings_but_never_numbers() {
         text(&example(), Some(36)),
         "\
 Bandwidth
-               DRAM read
-GPU               (GB/s)  Remark
-───────────  ───────────  ──────────
-NVIDIA H200        4430ᵐ  all words
-                          of this
-                          remark
-                          wrap
-RTX 4090           1008ᵈ  –
+               DRAM
+               read
+GPU          (GB/s)  Remark
+───────────  ──────  ───────────────
+NVIDIA H200   4430ᵐ  all words of
+                     this remark
+                     wrap
+RTX 4090      1008ᵈ  –
 • Decimal units.
 ᵐ measured here · ᵈ datasheet
 "
