@@ -24,12 +24,13 @@ const ROAD: &[&[&str]] = &[
 const PURE: &[&str] = &["calibrate", "estimate", "guide", "verdict", "report"];
 const HARDWARE: &[&str] = &["gpu", "host", "telemetry", "probe", "assay"];
 
+/// Source files; unit tests, in files of their own or not, may look further than the code they test.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
             found.push(path);
         }
     }
