@@ -20,7 +20,7 @@ fn show(cell: &Cell) -> Value {
     match cell {
         Cell::Empty => Value::Null,
         Cell::Text(text) => Value::String(text.clone()),
-        Cell::Number(Number { value, unit, range: None, basis: None, .. }) if unit.is_empty() => bare(*value),
+        Cell::Number(Number { value, unit: "", range: None, basis: None, .. }) => bare(*value),
         Cell::Number(number) => {
             let mut object = Map::new();
             object.insert("value".into(), bare(number.value));
