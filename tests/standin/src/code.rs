@@ -65,6 +65,7 @@ impl Nv {
 
 impl Lt {
     pub(crate) const NOT_INITIALIZED: Self = Self(1);
+    pub(crate) const ALLOC_FAILED: Self = Self(3);
     pub(crate) const INVALID_VALUE: Self = Self(7);
     pub(crate) const ARCH_MISMATCH: Self = Self(8);
     pub(crate) const EXECUTION_FAILED: Self = Self(13);

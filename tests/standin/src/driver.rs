@@ -12,6 +12,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::code::{Cu, Lt, Nv};
+use crate::cublaslt::Library;
+use crate::cuda::{Function, Module};
 use crate::machine::{Machine, Task, What};
 use crate::scenario::{Action, Fault, Gpu, Scenario, ScenarioError};
 use crate::timeline::{Mark, Step, Timeline, Waited};
@@ -81,8 +83,14 @@ pub(crate) struct Driver {
     pub(crate) default_streams: Vec<Option<u64>>,
     /// Events and whether they keep time.
     pub(crate) events: HashMap<u64, bool>,
+    pub(crate) modules: HashMap<u64, Module>,
+    pub(crate) functions: HashMap<u64, Function>,
+    pub(crate) graphs: HashMap<u64, Vec<Step<Task>>>,
+    pub(crate) executables: HashMap<u64, Vec<Step<Task>>>,
+    /// Objects of cublasLt, and how many handles of it each device pays memory for.
+    pub(crate) library: Library,
     pub(crate) born: Instant,
-    pub(crate) last_copy: Option<Instant>,
+    pub(crate) last_work: Option<Instant>,
     faults: Vec<Fault>,
     calls: BTreeMap<&'static str, u64>,
     trace: Option<PathBuf>,
@@ -134,18 +142,13 @@ fn made(slot: &mut Slot) -> Result<&mut Box<Driver>, &ScenarioError> {
     slot.get_or_insert_with(|| Driver::from_environment().map(Box::new)).as_mut().map_err(|error| &*error)
 }
 
-/// Sets scenario (TOML text), faults (as in [`FAULT`], or empty) and trace file (or empty) before the first call, for tests that load a copy
-/// of the library of their own. Returns 0, or 1 when the scenario is wrong.
+/// Sets scenario (TOML text) and faults (as in [`FAULT`], or empty) before the first call, for tests that load a copy of the library of their
+/// own. Returns 0, or 1 when the scenario is wrong.
 #[unsafe(no_mangle)]
-extern "C" fn gpu_assay_standin_configure(
-    scenario: *const std::ffi::c_char,
-    faults: *const std::ffi::c_char,
-    trace: *const std::ffi::c_char,
-) -> i32 {
+extern "C" fn gpu_assay_standin_configure(scenario: *const std::ffi::c_char, faults: *const std::ffi::c_char) -> i32 {
     let configure = || -> Result<Driver, ScenarioError> {
         let read = |from| text::<Cu>(from).map_err(|_| ScenarioError::new("a null pointer"));
-        let trace = read(trace)?;
-        Driver::new(Scenario::parse(&read(scenario)?)?, &read(faults)?, (!trace.is_empty()).then(|| trace.into()), None)
+        Driver::new(Scenario::parse(&read(scenario)?)?, &read(faults)?, None, None)
     };
     let made = configure();
     if let Err(error) = &made {
@@ -236,8 +239,13 @@ impl Driver {
             streams: HashMap::new(),
             default_streams: vec![None; count],
             events: HashMap::new(),
+            modules: HashMap::new(),
+            functions: HashMap::new(),
+            graphs: HashMap::new(),
+            executables: HashMap::new(),
+            library: Library::default(),
             born: Instant::now(),
-            last_copy: None,
+            last_work: None,
             faults,
             calls: BTreeMap::new(),
             trace,
@@ -256,6 +264,11 @@ impl Driver {
 
     pub(crate) fn gpu(&self, device: usize) -> &Gpu {
         &self.machine.scenario.gpus[device]
+    }
+
+    /// A handle that was never given out.
+    pub(crate) fn fresh(&mut self) -> u64 {
+        self.timeline.fresh()
     }
 
     /// Checks a device number of the program.
@@ -299,7 +312,8 @@ impl Driver {
     pub(crate) fn memory_info(&self, device: usize) -> (u64, u64) {
         let gpu = self.gpu(device);
         let context = if self.contexts[device] > 0 { gpu.cost.context_mib << 20 } else { 0 };
-        let used = gpu.foreign_bytes() + context + self.machine.memory.used(device);
+        let library = self.library.handles_on(device) as u64 * (gpu.cost.cublaslt_mib << 20);
+        let used = gpu.foreign_bytes() + context + library + self.machine.memory.used(device);
         (gpu.memory_bytes().saturating_sub(used), gpu.memory_bytes())
     }
 
@@ -359,8 +373,8 @@ impl Driver {
         let device = self.stream_device(stream);
         self.healthy(device)?;
         let corrupt = std::mem::take(&mut self.corrupt_next);
-        if matches!(what, What::Copy { .. }) {
-            self.last_copy = Some(Instant::now());
+        if matches!(what, What::Copy { .. } | What::Launch(_) | What::Library(_)) {
+            self.last_work = Some(Instant::now());
         }
         self.enqueue(stream, Step::Work(Task { device, in_graph: false, corrupt, what }))?;
         Ok(())
@@ -411,7 +425,14 @@ impl Driver {
         let streams = self.streams.len() - self.default_streams.iter().flatten().count();
         let contexts: u32 = self.contexts.iter().sum();
         let mut alive: Vec<(&str, usize)> = self.machine.memory.alive().to_vec();
-        alive.extend([("contexts", contexts as usize), ("streams", streams), ("events", self.events.len())]);
+        alive.extend([
+            ("contexts", contexts as usize),
+            ("streams", streams),
+            ("events", self.events.len()),
+            ("modules", self.modules.len()),
+            ("graphs", self.graphs.len() + self.executables.len()),
+            ("cublaslt objects", self.library.alive()),
+        ]);
         for (what, count) in alive {
             let _ = writeln!(text, "\"{what}\" = {count}");
         }
@@ -454,6 +475,16 @@ fn parse_fault(text: &str) -> Result<Fault, ScenarioError> {
     };
     let call = call.parse().ok().filter(|call| *call > 0).ok_or_else(complain)?;
     Ok(Fault { function: function.to_owned(), call, repeat, action })
+}
+
+/// Writes the trace now, for tests. Returns 0, or 1 when that fails.
+#[unsafe(no_mangle)]
+extern "C" fn gpu_assay_standin_report(path: *const std::ffi::c_char) -> i32 {
+    let Ok(path) = text::<Cu>(path) else { return 1 };
+    match made(&mut lock()) {
+        Ok(driver) if std::fs::write(path, driver.summary()).is_ok() => 0,
+        _ => 1,
+    }
 }
 
 /// Writes the trace when the library is unloaded or the process exits.

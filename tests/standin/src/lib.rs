@@ -11,9 +11,13 @@
 //! read and write through those pointers and to the memory that imitates the devices'.
 
 mod code;
+mod cublaslt;
 mod cuda;
 mod driver;
+mod execute;
+mod gemm;
 mod harness;
+mod kernels;
 mod machine;
 mod memory;
 mod nvml;

@@ -8,8 +8,11 @@
 
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::sync::Arc;
 
 use crate::code::Cu;
+use crate::gemm::Product;
+use crate::kernels::Launch;
 use crate::memory::{Memory, Place};
 use crate::scenario::Scenario;
 use crate::timeline::{Engine, Load, Resource, World};
@@ -29,10 +32,19 @@ pub(crate) enum What {
     Copy { to: usize, from: usize, bytes: usize },
     Set { to: usize, bytes: usize, pattern: [u8; 4] },
     Call { function: extern "C" fn(*mut c_void), data: usize },
+    Launch(Arc<Launch>),
+    Library(Arc<LibraryProduct>),
+}
+
+/// A multiplication by cublasLt: the product, and where its further factors lie on the device.
+#[derive(Debug)]
+pub(crate) struct LibraryProduct {
+    pub(crate) product: Product,
+    pub(crate) scales: Vec<usize>,
 }
 
 /// Bytes that a piece of work touches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Span {
     pub(crate) at: usize,
     pub(crate) bytes: usize,
@@ -47,7 +59,8 @@ impl Span {
 /// What identifies a repeatable piece of work.
 pub(crate) type Key = (&'static str, Vec<u64>);
 
-type Stamp = (u64, u64);
+/// Equal stamps of a place mean equal contents.
+pub(crate) type Stamp = (u64, u64);
 
 /// The machine.
 #[derive(Debug)]
@@ -64,6 +77,13 @@ pub(crate) struct Machine {
     pub(crate) epoch: u64,
     /// Times the contents of work were really done, for tests.
     pub(crate) executed: u64,
+    /// Differences of accumulating launches, while their inputs are unchanged.
+    pub(crate) differences: HashMap<Key, (Vec<Stamp>, [u64; 4])>,
+    /// Bytes of the rings that chases follow, while unchanged.
+    pub(crate) rings: HashMap<(usize, u32), (Stamp, usize)>,
+    /// Traffic of each device when a span was last touched, and in all: tells what the second-level cache still holds.
+    pub(crate) touched: HashMap<(usize, Span), u64>,
+    pub(crate) traffic: Vec<u64>,
     host_writes: u64,
     begun: u64,
     done: HashMap<Key, Vec<Stamp>>,
@@ -80,6 +100,10 @@ impl Machine {
             gone: vec![false; count],
             epoch: 0,
             executed: 0,
+            differences: HashMap::new(),
+            rings: HashMap::new(),
+            touched: HashMap::new(),
+            traffic: vec![0; count],
             host_writes: 0,
             begun: 0,
             done: HashMap::new(),
@@ -94,7 +118,8 @@ impl Machine {
         }
     }
 
-    fn stamp(&self, at: usize) -> Stamp {
+    /// The stamp of a place.
+    pub(crate) fn stamp(&self, at: usize) -> Stamp {
         match self.memory.generation(at) {
             Some(generation) => (generation, 0),
             None => (self.host_writes, self.epoch),
@@ -226,6 +251,7 @@ impl World for Machine {
         if self.sticky[task.device].is_some() || self.gone[task.device] {
             return Load::NOTHING;
         }
+        let factor = self.noise();
         let load = match &task.what {
             What::Copy { to, from, bytes } => self.copy(task, *to, *from, *bytes),
             What::Set { to, bytes, pattern } => self.set(task, *to, *bytes, *pattern),
@@ -233,12 +259,11 @@ impl World for Machine {
                 function(*data as *mut c_void);
                 Ok(Load::NOTHING)
             }
+            What::Launch(launch) => self.launch(task, launch, factor),
+            What::Library(product) => self.library_product(task, product),
         };
         match load {
-            Ok(load) => {
-                let factor = self.noise();
-                Load { amount: load.amount * factor, floor_ns: load.floor_ns * factor, ..load }
-            }
+            Ok(load) => Load { amount: load.amount * factor, floor_ns: load.floor_ns * factor, ..load },
             Err(code) => {
                 self.sticky[task.device] = Some(code);
                 Load::NOTHING
@@ -283,7 +308,7 @@ impl World for Machine {
     }
 }
 
-fn flip_one_bit(writes: &[Span]) {
+pub(crate) fn flip_one_bit(writes: &[Span]) {
     if let Some(span) = writes.iter().find(|span| span.bytes > 0) {
         // SAFETY: the span has just been written by the work that is being corrupted.
         unsafe {

@@ -654,6 +654,14 @@ impl Scenario {
     }
 }
 
+impl Matmul {
+    /// True seconds of one multiplication of this many operations at one of the rates.
+    #[must_use]
+    pub fn seconds(&self, operations: f64, tflops: f64) -> f64 {
+        self.overhead_us * 1e-6 + operations / (tflops * 1e12)
+    }
+}
+
 impl Gpu {
     /// Reported memory in bytes.
     #[must_use]

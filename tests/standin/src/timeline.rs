@@ -156,10 +156,6 @@ impl<W> Timeline<W> {
         self.streams.remove(&stream);
     }
 
-    pub(crate) fn has_stream(&self, stream: u64) -> bool {
-        self.streams.contains_key(&stream)
-    }
-
     pub(crate) fn add_event(&mut self) -> u64 {
         let id = self.fresh();
         self.events.insert(id, Event::default());
@@ -178,7 +174,8 @@ impl<W> Timeline<W> {
         self.streams.values().any(|stream| stream.done < stream.enqueued)
     }
 
-    fn fresh(&mut self) -> u64 {
+    /// A number that no stream, event or other object has.
+    pub(crate) fn fresh(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
@@ -305,21 +302,23 @@ impl<W> Timeline<W> {
 
     /// Goes to the next instant at which anything ends or may begin; false if there is none.
     fn leap(&mut self, world: &mut impl World<Work = W>, patient: bool) -> bool {
-        let rates: HashMap<u64, f64> = self
+        // When each running step has drawn all it needs. Ends are compared by these very numbers and not by what is left, which would
+        // never reach zero exactly.
+        let drains: HashMap<u64, (f64, f64)> = self
             .streams
             .iter()
             .filter_map(|(&id, stream)| {
                 let running = stream.running.as_ref()?;
-                Some((id, running.resource.map_or(f64::INFINITY, |resource| self.rate(world, resource))))
+                let rate = running.resource.map_or(f64::INFINITY, |resource| self.rate(world, resource));
+                Some((id, (if running.left > 0.0 { self.now + running.left / rate } else { self.now }, rate)))
             })
             .collect();
         let mut next = f64::INFINITY;
         let mut gates = Vec::new();
         for (id, stream) in &self.streams {
             if let Some(running) = &stream.running {
-                let drained = if running.left > 0.0 { self.now + running.left / rates[id] } else { self.now };
                 // A drained step still waits for its floor; while bytes are left, only their end changes what others get.
-                next = next.min(if running.left > 0.0 { drained } else { running.not_before });
+                next = next.min(if running.left > 0.0 { drains[id].0 } else { running.not_before });
             } else if let Some((ready, step)) = stream.queue.front() {
                 if *ready > self.now {
                     next = next.min(*ready);
@@ -341,10 +340,9 @@ impl<W> Timeline<W> {
         let mut ended = Vec::new();
         for (id, stream) in &mut self.streams {
             if let Some(running) = &mut stream.running {
-                let rate = rates[id];
-                let drained = running.left <= passed * rate * (1.0 + 1e-12) || rate.is_infinite();
-                running.left = if drained { 0.0 } else { running.left - passed * rate };
-                if drained && running.not_before <= next {
+                let (drained, rate) = drains[id];
+                running.left = if drained <= next { 0.0 } else { running.left - passed * rate };
+                if running.left <= 0.0 && running.not_before <= next {
                     ended.push(*id);
                 }
             }

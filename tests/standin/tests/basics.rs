@@ -62,7 +62,7 @@ fn copies_move_real_bytes_at_the_true_rate() {
     // Within the run of one call the repetitions are done once.
     assert_eq!(call!(rig, cuMemFreeHost(host.as_mut_ptr() => *mut u8)), 0);
     rig.give_back(&[device], &[stream], &[start, end], 0);
-    let trace = rig.finish();
+    let trace = rig.trace();
     assert_eq!(trace.leaks(), []);
     assert_eq!(trace.calls["cuMemcpyHtoDAsync_v2"], 3);
     assert_eq!(trace.work.executed, 2);
@@ -121,7 +121,7 @@ fn memory_runs_out_at_the_scaled_size_and_counts_what_others_hold() {
     let mut address = 0u64;
     assert_eq!(call!(rig, cuMemAlloc_v2(&raw mut address => *mut u64, free + 1 => usize)), 2);
     assert_eq!(call!(rig, cuMemAlloc_v2(&raw mut address => *mut u64, free => usize)), 0);
-    let trace = rig.finish();
+    let trace = rig.trace();
     assert_eq!(trace.leaks(), [("contexts", 1), ("device memory", 1)]);
 }
 

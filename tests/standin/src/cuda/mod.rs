@@ -6,7 +6,11 @@
 mod context;
 mod device;
 mod events;
+mod graph;
+mod launch;
 mod memory;
+
+pub(crate) use launch::{Function, Module};
 
 /// Declares one exported driver function whose body runs under the lock.
 macro_rules! cuda {

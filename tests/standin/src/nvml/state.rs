@@ -232,6 +232,6 @@ fn ecc_errors(gpu: &Gpu, kind: u32) -> Result<u64, Nv> {
 impl Driver {
     /// Whether the machine counts as working: something is enqueued, or bytes moved within the last half second of real time.
     pub(crate) fn working(&self) -> bool {
-        self.timeline.busy() || self.last_copy.is_some_and(|at| at.elapsed().as_millis() < 500)
+        self.timeline.busy() || self.last_work.is_some_and(|at| at.elapsed().as_millis() < 500)
     }
 }

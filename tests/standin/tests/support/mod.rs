@@ -3,13 +3,12 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part of this private helper")]
 
 use std::ffi::{CString, c_void};
-use std::path::PathBuf;
 
 use gpu_assay_standin::{Standin, Trace};
 use libloading::Library;
 
 pub struct Rig {
-    library: Option<Library>,
+    library: Library,
     folder: tempfile::TempDir,
 }
 
@@ -32,11 +31,10 @@ impl Rig {
         std::fs::copy(Standin::library().unwrap(), &copy).unwrap();
         // SAFETY: the library has no initialiser.
         let library = unsafe { Library::new(&copy) }.unwrap();
-        let rig = Self { library: Some(library), folder };
+        let rig = Self { library, folder };
         let text = |text: &str| CString::new(text).unwrap();
-        let (scenario, faults, trace) = (text(scenario), text(faults), text(rig.trace_file().to_str().unwrap()));
-        let code = call!(rig, gpu_assay_standin_configure(
-            scenario.as_ptr() => *const i8, faults.as_ptr() => *const i8, trace.as_ptr() => *const i8));
+        let (scenario, faults) = (text(scenario), text(faults));
+        let code = call!(rig, gpu_assay_standin_configure(scenario.as_ptr() => *const i8, faults.as_ptr() => *const i8));
         assert_eq!(code, 0, "the scenario is wrong");
         rig
     }
@@ -51,17 +49,15 @@ impl Rig {
 
     pub unsafe fn symbol<T: Copy>(&self, name: &str) -> T {
         // SAFETY: as this function's.
-        unsafe { *self.library.as_ref().unwrap().get::<T>(name.as_bytes()).unwrap() }
+        unsafe { *self.library.get::<T>(name.as_bytes()).unwrap() }
     }
 
-    fn trace_file(&self) -> PathBuf {
-        self.folder.path().join("trace.toml")
-    }
-
-    /// Unloads the library and reads what it reported.
-    pub fn finish(mut self) -> Trace {
-        drop(self.library.take());
-        toml::from_str(&std::fs::read_to_string(self.trace_file()).unwrap()).unwrap()
+    /// What the driver reports at this point.
+    pub fn trace(&self) -> Trace {
+        let file = self.folder.path().join("trace.toml");
+        let path = CString::new(file.to_str().unwrap()).unwrap();
+        assert_eq!(call!(self, gpu_assay_standin_report(path.as_ptr() => *const i8)), 0);
+        toml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
     }
 
     pub fn enter(&self, device: i32) -> usize {

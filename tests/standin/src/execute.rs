@@ -1,0 +1,260 @@
+//! Kernels and library products on the machine: bounds, contents, and true time.
+//!
+//! A launch may only touch memory of its own device, of devices it may reach, and page-locked host memory; anything else is the illegal
+//! address that it would be. Time follows from the bytes and operations of the launch and from where its data lies: in the second-level
+//! cache if everything it touches was touched within the last cache-full of traffic, else in memory, or at the other end of a link.
+
+use crate::code::Cu;
+use crate::gemm::Format;
+use crate::kernels::{Effect, Launch, Stream, Work};
+use crate::machine::{Key, LibraryProduct, Machine, Span, Task};
+use crate::memory::Place;
+use crate::scenario::{Gpu, Matmul};
+use crate::timeline::{Engine, Load, Resource};
+
+/// A ring longer than this is taken to be broken; the elements lie a cache line apart.
+const LONGEST_RING: usize = 1 << 28;
+
+/// Bytes between two elements of a ring.
+const LINE: usize = 128;
+
+impl Machine {
+    pub(crate) fn launch(&mut self, task: &Task, launch: &Launch, factor: f64) -> Result<Load, Cu> {
+        let effect = launch.effect(|at| self.memory.rest(at))?;
+        for span in effect.reads.iter().chain(&effect.writes) {
+            self.check_reach(task.device, *span)?;
+        }
+        let ns = self.kernel_ns(task, launch, &effect)?;
+        let load = self.load(task, launch, &effect, ns);
+        self.execute(task, launch, &effect);
+        if let Work::Chases { .. } = effect.work {
+            self.count_cycles(task.device, launch, ns * factor);
+        }
+        Ok(load)
+    }
+
+    pub(crate) fn library_product(&mut self, task: &Task, library: &LibraryProduct) -> Result<Load, Cu> {
+        let mut product = library.product;
+        let spans = product.spans().map(|(at, bytes)| Span { at, bytes });
+        for span in spans.iter().copied().chain(library.scales.iter().map(|at| Span { at: *at, bytes: 4 })) {
+            self.check_reach(task.device, span)?;
+        }
+        for at in &library.scales {
+            // SAFETY: just checked to be four bytes inside a live mapping.
+            product.factor *= unsafe { (*at as *const f32).read() };
+        }
+        let reads = [spans[0], spans[1]];
+        let words = [product.rows, product.cols, product.depth, product.a.row, product.b.row, product.c.row];
+        let mut key: Vec<u64> = spans.iter().map(|span| span.at as u64).chain(words.map(|word| word as u64)).collect();
+        key.extend([product.a.format as u64, product.b.format as u64, product.a.step as u64, product.b.step as u64]);
+        key.extend([product.c.step as u64, u64::from(product.factor.to_bits())]);
+        self.once(("library product", key), &reads, &spans[2..], task.corrupt, || {
+            // SAFETY: the spans were checked to lie in live mappings, and the driver's mutex keeps others out.
+            unsafe { product.run(workers()) }
+        });
+        let gpu = &self.scenario.gpus[task.device];
+        #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+        let operations = 2.0 * product.rows as f64 * product.cols as f64 * product.depth as f64;
+        let format = if product.a.format == Format::E5m2 { Format::E5m2 } else { product.b.format };
+        let ns = product_ns(gpu.cublaslt.as_ref().ok_or(Cu::NOT_FOUND)?, format, operations)?;
+        Ok(Load { resource: Some(Resource::Device(task.device)), amount: ns, floor_ns: floor_ns(gpu, task) })
+    }
+
+    /// Refuses what a kernel on `device` cannot reach.
+    pub(crate) fn check_reach(&self, device: usize, span: Span) -> Result<(), Cu> {
+        if span.bytes == 0 {
+            return Ok(());
+        }
+        match self.memory.place(span.at, span.bytes) {
+            Some(Place::Device(other)) if other == device || self.peers[device].contains(&other) => Ok(()),
+            Some(Place::Pinned | Place::Registered) => Ok(()),
+            _ => Err(Cu::ILLEGAL_ADDRESS),
+        }
+    }
+
+    fn execute(&mut self, task: &Task, launch: &Launch, effect: &Effect) {
+        let mut key: Key = (launch.name, launch.arguments.clone());
+        if !launch.accumulates() {
+            // A chase writes how long it took, and a matrix-vector product adds to its result: neither may be skipped.
+            if matches!(effect.work, Work::Chases { .. }) || launch.name.starts_with("matvec") {
+                key.1.push(self.executed);
+            }
+            self.once(key, &effect.reads, &effect.writes, task.corrupt, || {
+                // SAFETY: all spans were checked to lie in live mappings, and the driver's mutex keeps others out.
+                unsafe { launch.run() }
+            });
+            return;
+        }
+        key.1.push(launch.blocks);
+        let stamps: Vec<_> = effect.reads.iter().map(|span| self.stamp(span.at)).collect();
+        let known = self.differences.get(&key).filter(|(then, _)| *then == stamps).map(|(_, difference)| *difference);
+        let difference = known.unwrap_or_else(|| {
+            self.executed += 1;
+            // SAFETY: as above.
+            unsafe { launch.difference() }
+        });
+        if self.differences.len() > 4096 {
+            self.differences.clear();
+        }
+        self.differences.insert(key, (stamps, difference));
+        // SAFETY: as above.
+        unsafe { launch.accumulate(difference) };
+        self.wrote(&effect.writes);
+        if task.corrupt {
+            crate::machine::flip_one_bit(&effect.writes);
+        }
+    }
+
+    /// Time of the launch alone on its device, with its data there.
+    fn kernel_ns(&mut self, task: &Task, launch: &Launch, effect: &Effect) -> Result<f64, Cu> {
+        let cached = self.touch(task.device, effect);
+        if let Work::Chases { steps, past_l1 } = effect.work {
+            let bytes = self.ring_bytes(launch)?;
+            let gpu = &self.scenario.gpus[task.device];
+            let remote = self.device_of(effect.reads[0].at).filter(|other| *other != task.device);
+            let set = bytes as u64;
+            let step_ns = if let Some(other) = remote {
+                self.scenario.link(other, task.device).map_or(0.0, |link| link.latency_us * 1e3)
+            } else if !past_l1 && set <= gpu.l1_bytes() {
+                gpu.cache.l1_ns
+            } else if set <= gpu.l2_bytes() {
+                gpu.cache.l2_ns
+            } else {
+                gpu.cache.dram_ns
+            };
+            #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+            let ns = steps as f64 * step_ns;
+            return Ok(ns);
+        }
+        let gpu = &self.scenario.gpus[task.device];
+        Ok(match effect.work {
+            Work::Moves { bytes, stream } => {
+                let rate = if cached { gpu.cache.l2_read_gbs } else { stream_rate(gpu, stream) };
+                bytes / rate
+            }
+            Work::Sweeps { sweeps } => {
+                let set = effect.reads[0].bytes;
+                let fits = set as u64 <= gpu.l2_bytes();
+                let rate = if fits { gpu.cache.l2_read_gbs } else { gpu.dram.read_gbs };
+                #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+                let bytes = set as f64 * sweeps;
+                bytes / rate
+            }
+            Work::Multiplies { operations, format } => product_ns(&gpu.matmul, format, operations)?,
+            Work::Nothing | Work::Chases { .. } => 0.0,
+        })
+    }
+
+    /// Whether everything the launch touches is in the second-level cache; notes the touch.
+    fn touch(&mut self, device: usize, effect: &Effect) -> bool {
+        let before = self.traffic[device];
+        let spans: Vec<Span> = effect.reads.iter().chain(&effect.writes).copied().collect();
+        let bytes: u64 = spans.iter().map(|span| span.bytes as u64).sum();
+        let after = before + bytes;
+        let limit = self.scenario.gpus[device].l2_bytes();
+        // Accumulators of a few bytes say nothing about where the data is.
+        let recent = |span: &&Span| self.touched.get(&(device, **span)).is_some_and(|then| after - then <= limit + bytes);
+        let large: Vec<&Span> = spans.iter().filter(|span| span.bytes > 64).collect();
+        let cached = bytes <= limit && !large.is_empty() && large.iter().all(recent);
+        if self.touched.len() > 65_536 {
+            self.touched.clear();
+        }
+        for span in spans {
+            self.touched.insert((device, span), before);
+        }
+        self.traffic[device] = after;
+        cached
+    }
+
+    /// What the launch draws on: the link if data lies elsewhere, else its own device.
+    fn load(&self, task: &Task, launch: &Launch, effect: &Effect, ns: f64) -> Load {
+        let gpu = &self.scenario.gpus[task.device];
+        let here = Load { resource: Some(Resource::Device(task.device)), amount: ns, floor_ns: floor_ns(gpu, task) };
+        if !launch.name.starts_with("stream_") && !launch.name.ends_with("_pattern") {
+            return here;
+        }
+        let inbound = effect.reads.iter().map(|span| (span, true));
+        let outbound = effect.writes.iter().map(|span| (span, false));
+        let remote = inbound.chain(outbound).filter(|(span, _)| self.device_of(span.at) != Some(task.device) && span.bytes > 64);
+        let Some((span, inbound)) = remote.max_by_key(|(span, _)| span.bytes) else { return here };
+        let resource = match self.device_of(span.at) {
+            None => Resource::Host { device: task.device, up: inbound, pageable: false },
+            Some(other) if inbound => Resource::Peer { from: other, to: task.device, engine: Engine::Kernel },
+            Some(other) => Resource::Peer { from: task.device, to: other, engine: Engine::Kernel },
+        };
+        #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+        let amount = span.bytes as f64;
+        Load { resource: Some(resource), amount, ..here }
+    }
+
+    /// Bytes of the ring that a chase follows: one line per element. Every index is checked.
+    fn ring_bytes(&mut self, launch: &Launch) -> Result<usize, Cu> {
+        let (next, start) = (usize::try_from(launch.arguments[0]).map_err(|_| Cu::ILLEGAL_ADDRESS)?, launch.arguments[1]);
+        let start = u32::try_from(start).map_err(|_| Cu::ILLEGAL_ADDRESS)?;
+        let stamp = self.stamp(next);
+        if let Some((then, bytes)) = self.rings.get(&(next, start))
+            && *then == stamp
+        {
+            return Ok(*bytes);
+        }
+        let words = self.memory.rest(next) / 4;
+        let (mut index, mut length, mut least, mut most) = (start, 0usize, start, start);
+        loop {
+            if index as usize >= words {
+                return Err(Cu::ILLEGAL_ADDRESS);
+            }
+            // SAFETY: the index has just been checked against the end of the live mapping.
+            index = unsafe { (next as *const u32).add(index as usize).read() };
+            (least, most) = (least.min(index), most.max(index));
+            length += 1;
+            if index == start || length >= LONGEST_RING.min(words.max(1)) {
+                break;
+            }
+        }
+        // A ring with more than one element per line takes no more lines than it spans.
+        let bytes = (length * LINE).min((most - least) as usize * 4 + LINE);
+        self.rings.insert((next, start), (stamp, bytes));
+        Ok(bytes)
+    }
+
+    /// What the chase kernel's clock would have counted.
+    fn count_cycles(&mut self, device: usize, launch: &Launch, ns: f64) {
+        let clock_mhz = f64::from(self.scenario.gpus[device].clocks.sm_mhz);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and far below 2^63")]
+        let cycles = (ns * clock_mhz * 1e-3).round() as u64;
+        if let Ok(at) = usize::try_from(launch.arguments[4]) {
+            // SAFETY: the span of this argument was checked to lie in a live mapping.
+            unsafe { (at as *mut u64).write_unaligned(cycles) };
+        }
+    }
+}
+
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(4)
+}
+
+/// The least time of a kernel in a busy stream.
+fn floor_ns(gpu: &Gpu, task: &Task) -> f64 {
+    1e3 * if task.in_graph { gpu.launch.graph_kernel_us } else { gpu.launch.kernel_us }
+}
+
+fn stream_rate(gpu: &Gpu, stream: Stream) -> f64 {
+    match stream {
+        Stream::Read => gpu.dram.read_gbs,
+        Stream::Write => gpu.dram.write_gbs,
+        Stream::Copy => gpu.dram.copy_gbs,
+        Stream::Scale => gpu.dram.scale_gbs,
+        Stream::Add => gpu.dram.add_gbs,
+        Stream::Triad => gpu.dram.triad_gbs,
+    }
+}
+
+fn product_ns(rates: &Matmul, format: Format, operations: f64) -> Result<f64, Cu> {
+    let tflops = match format {
+        Format::Bf16 => Some(rates.bf16_tflops),
+        Format::E4m3 => rates.e4m3_tflops,
+        Format::E5m2 => rates.e5m2_tflops,
+    };
+    let ns = rates.seconds(operations, tflops.ok_or(Cu::NO_BINARY_FOR_GPU)?) * 1e9;
+    Ok(ns)
+}

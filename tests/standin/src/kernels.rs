@@ -1,0 +1,423 @@
+//! The kernels: their arguments, what they touch, how long they truly take, and their execution on the host.
+//!
+//! The simple ones are the same source that is compiled for GPUs, run by the C compiler's code. Their results do not depend on the shape of
+//! the launch (each file says so), so they are played in the shape that suits the host: in index order, split over the cores. Kernels that
+//! add to an accumulator are run on a fresh one, and the difference is then added to the real one; so an unchanged input is read only once.
+
+use crate::code::Cu;
+use crate::gemm::{Format, Operand, Product};
+use crate::machine::Span;
+
+/// How an argument is passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Pointer,
+    U32,
+    U64,
+    F32,
+}
+
+use Kind::{F32, Pointer as P, U32, U64};
+
+/// Kernel names and arguments; a test compares this with the sources.
+pub(crate) const KERNELS: [(&str, &[Kind]); 30] = [
+    ("empty", &[]),
+    ("gate", &[P, U64, P]),
+    ("fill_pattern", &[P, U64, U64]),
+    ("verify_pattern", &[P, U64, U64, P, P]),
+    ("fill_uniform_f32", &[P, U64, U64, F32]),
+    ("fill_uniform_bf16", &[P, U64, U64, F32]),
+    ("fill_uniform_e4m3", &[P, U64, U64, F32]),
+    ("fill_uniform_e5m2", &[P, U64, U64, F32]),
+    ("fill_normal_f32", &[P, U64, U64, F32]),
+    ("fill_normal_bf16", &[P, U64, U64, F32]),
+    ("fill_normal_e4m3", &[P, U64, U64, F32]),
+    ("fill_normal_e5m2", &[P, U64, U64, F32]),
+    ("stream_read", &[P, U64, P]),
+    ("stream_write", &[P, U64, F32]),
+    ("stream_copy", &[P, P, U64]),
+    ("stream_scale", &[P, P, U64, F32]),
+    ("stream_add", &[P, P, P, U64]),
+    ("stream_triad", &[P, P, P, U64, F32]),
+    ("cache_read", &[P, U64, U32, P]),
+    ("chase", &[P, U32, U64, P, P]),
+    ("chase_l2", &[P, U32, U64, P, P]),
+    ("matvec_bf16", &[P, P, P, U64, U64]),
+    ("matvec_e4m3", &[P, P, P, U64, U64]),
+    ("matvec_e5m2", &[P, P, P, U64, U64]),
+    ("matvec_t_bf16", &[P, P, P, U64, U64]),
+    ("matvec_t_e4m3", &[P, P, P, U64, U64]),
+    ("matvec_t_e5m2", &[P, P, P, U64, U64]),
+    ("gemm_bf16", &[P, P, P, U32, U32, U32]),
+    ("gemm_e4m3", &[P, P, P, U32, U32, U32]),
+    ("gemm_e5m2", &[P, P, P, U32, U32, U32]),
+];
+
+/// A launch: kernel, arguments as 64-bit words (floats by their bits), blocks and threads per block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Launch {
+    pub(crate) name: &'static str,
+    pub(crate) arguments: Vec<u64>,
+    pub(crate) blocks: u64,
+    pub(crate) threads: u32,
+}
+
+/// What a launch touches and what sort of work it is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Effect {
+    pub(crate) reads: Vec<Span>,
+    pub(crate) writes: Vec<Span>,
+    pub(crate) work: Work,
+}
+
+/// The sort of work decides the time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Work {
+    /// Only the launch.
+    Nothing,
+    /// Moves this many bytes at the rate of a stream.
+    Moves { bytes: f64, stream: Stream },
+    /// Sweeps a working set this many times in all.
+    Sweeps { sweeps: f64 },
+    /// Follows a ring.
+    Chases { steps: u64, past_l1: bool },
+    /// Multiplies matrices: operations.
+    Multiplies { operations: f64, format: Format },
+}
+
+/// Which of the memory rates applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Read,
+    Write,
+    Copy,
+    Scale,
+    Add,
+    Triad,
+}
+
+impl Launch {
+    fn at(&self, index: usize) -> usize {
+        usize::try_from(self.arguments[index]).unwrap_or(usize::MAX)
+    }
+
+    fn float(&self, index: usize) -> f32 {
+        f32::from_bits(u32::try_from(self.arguments[index]).unwrap_or(0))
+    }
+
+    fn word(&self, index: usize) -> u32 {
+        u32::try_from(self.arguments[index]).unwrap_or(u32::MAX)
+    }
+
+    /// `count` elements of `size` bytes at a pointer argument.
+    fn span(&self, pointer: usize, count: u64, size: u64) -> Result<Span, Cu> {
+        let bytes = count.checked_mul(size).and_then(|bytes| usize::try_from(bytes).ok()).ok_or(Cu::ILLEGAL_ADDRESS)?;
+        Ok(Span { at: self.at(pointer), bytes })
+    }
+
+    /// Element size of the format in a kernel's name.
+    fn element(&self) -> u64 {
+        if self.name.ends_with("f32") {
+            4
+        } else if self.name.ends_with("bf16") {
+            2
+        } else {
+            1
+        }
+    }
+
+    /// The product that a matrix kernel computes.
+    pub(crate) fn product(&self) -> Option<Product> {
+        let format = match self.name {
+            "gemm_bf16" => Format::Bf16,
+            "gemm_e4m3" => Format::E4m3,
+            "gemm_e5m2" => Format::E5m2,
+            _ => return None,
+        };
+        let [rows, cols, depth] = [3, 4, 5].map(|index| self.at(index));
+        Some(Product {
+            a: Operand::rows(self.at(0), format, depth),
+            b: Operand::rows(self.at(1), format, depth),
+            c: Operand::rows(self.at(2), Format::Bf16, cols),
+            rows,
+            cols,
+            depth,
+            factor: 1.0,
+        })
+    }
+
+    /// What the launch touches; an error if its arguments cannot be. `rest` tells the bytes from an address to the end of its block.
+    pub(crate) fn effect(&self, rest: impl Fn(usize) -> usize) -> Result<Effect, Cu> {
+        let arguments = &self.arguments;
+        #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+        let moves = |bytes: u64, stream| Work::Moves { bytes: bytes as f64, stream };
+        let streams = |loads: &[usize], stores: &[usize], vectors: u64, stream| -> Result<Effect, Cu> {
+            let spans = |list: &[usize]| list.iter().map(|pointer| self.span(*pointer, vectors, 16)).collect::<Result<Vec<_>, _>>();
+            let arrays = (loads.len() + stores.len()) as u64;
+            Ok(Effect { reads: spans(loads)?, writes: spans(stores)?, work: moves(arrays * vectors * 16, stream) })
+        };
+        Ok(match self.name {
+            "empty" => Effect { reads: vec![], writes: vec![], work: Work::Nothing },
+            "fill_pattern" => {
+                let out = self.span(0, arguments[1], 8)?;
+                Effect { reads: vec![], writes: vec![out], work: moves(out.bytes as u64, Stream::Write) }
+            }
+            "verify_pattern" => {
+                let input = self.span(0, arguments[1], 8)?;
+                Effect {
+                    reads: vec![input],
+                    writes: vec![self.span(3, 1, 8)?, self.span(4, 1, 8)?],
+                    work: moves(input.bytes as u64, Stream::Read),
+                }
+            }
+            name if name.starts_with("fill_") => {
+                let out = self.span(0, arguments[1], self.element())?;
+                Effect { reads: vec![], writes: vec![out], work: moves(out.bytes as u64, Stream::Write) }
+            }
+            "stream_read" => {
+                let mut effect = streams(&[0], &[], arguments[1], Stream::Read)?;
+                effect.writes.push(self.span(2, 4, 4)?);
+                effect
+            }
+            "stream_write" => streams(&[], &[0], arguments[1], Stream::Write)?,
+            "stream_copy" => streams(&[0], &[1], arguments[2], Stream::Copy)?,
+            "stream_scale" => streams(&[0], &[1], arguments[2], Stream::Scale)?,
+            "stream_add" => streams(&[0, 1], &[2], arguments[3], Stream::Add)?,
+            "stream_triad" => streams(&[0, 1], &[2], arguments[3], Stream::Triad)?,
+            "cache_read" => {
+                #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+                let sweeps = self.blocks as f64 * f64::from(self.word(2));
+                Effect { reads: vec![self.span(0, arguments[1], 16)?], writes: vec![self.span(3, 4, 4)?], work: Work::Sweeps { sweeps } }
+            }
+            "chase" | "chase_l2" => Effect {
+                reads: vec![Span { at: self.at(0), bytes: rest(self.at(0)).max(4) }],
+                writes: vec![self.span(3, 1, 4)?, self.span(4, 1, 8)?],
+                work: Work::Chases { steps: arguments[2], past_l1: self.name == "chase_l2" },
+            },
+            name if name.starts_with("matvec") => {
+                let (rows, cols) = (arguments[3], arguments[4]);
+                let (input, output) = if name.starts_with("matvec_t") { (rows, cols) } else { (cols, rows) };
+                let cells = rows.checked_mul(cols).ok_or(Cu::ILLEGAL_ADDRESS)?;
+                let matrix = self.span(0, cells, self.element())?;
+                Effect {
+                    reads: vec![matrix, self.span(1, input, 8)?],
+                    writes: vec![self.span(2, output, 8)?],
+                    work: moves(matrix.bytes as u64, Stream::Read),
+                }
+            }
+            _ => {
+                let product = self.product().ok_or(Cu::INVALID_VALUE)?;
+                let [a, b, c] = product.spans().map(|(at, bytes)| Span { at, bytes });
+                #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+                let operations = 2.0 * product.rows as f64 * product.cols as f64 * product.depth as f64;
+                Effect { reads: vec![a, b], writes: vec![c], work: Work::Multiplies { operations, format: product.a.format } }
+            }
+        })
+    }
+
+    /// Whether the launch adds to what it writes, in a way whose difference can be kept.
+    pub(crate) fn accumulates(&self) -> bool {
+        matches!(self.name, "stream_read" | "cache_read" | "verify_pattern")
+    }
+
+    /// Runs an accumulating kernel on fresh accumulators and gives the difference as 64-bit words.
+    ///
+    /// # Safety
+    /// The spans of the effect must be readable and nobody else may touch them meanwhile.
+    pub(crate) unsafe fn difference(&self) -> [u64; 4] {
+        let mut sink = [0u32; 4];
+        // SAFETY: the arrays are readable by the caller's promise; accumulators are local.
+        unsafe {
+            match self.name {
+                "stream_read" => play(1, 1, |_| ffi::stream_read(self.at(0), self.arguments[1], sink.as_mut_ptr())),
+                "cache_read" => {
+                    play(1, 1, |_| ffi::cache_read(self.at(0), self.arguments[1], 1, sink.as_mut_ptr()));
+                    let times = u32::try_from(self.blocks.wrapping_mul(self.arguments[2]) & u64::from(u32::MAX)).unwrap_or(0);
+                    sink = sink.map(|word| word.wrapping_mul(times));
+                }
+                _ => {
+                    let (mut errors, mut first) = (0u64, u64::MAX);
+                    play(1, 1, |_| {
+                        ffi::verify_pattern(self.at(0), self.arguments[1], self.arguments[2], &raw mut errors, &raw mut first);
+                    });
+                    return [errors, first, 0, 0];
+                }
+            }
+        }
+        sink.map(u64::from)
+    }
+
+    /// Adds a difference to the real accumulators.
+    ///
+    /// # Safety
+    /// The accumulators must be writable and nobody else may touch them meanwhile.
+    pub(crate) unsafe fn accumulate(&self, difference: [u64; 4]) {
+        // SAFETY: as the caller's.
+        unsafe {
+            if self.name == "verify_pattern" {
+                let (errors, first) = (self.at(3) as *mut u64, self.at(4) as *mut u64);
+                errors.write(errors.read().wrapping_add(difference[0]));
+                first.write(first.read().min(difference[1]));
+                return;
+            }
+            let sink = self.at(if self.name == "stream_read" { 2 } else { 3 }) as *mut u32;
+            for (index, word) in difference.iter().enumerate() {
+                let (slot, word) = (sink.add(index), u32::try_from(*word).unwrap_or(0));
+                slot.write(if self.name == "stream_read" { slot.read() ^ word } else { slot.read().wrapping_add(word) });
+            }
+        }
+    }
+
+    /// Runs any other kernel.
+    ///
+    /// # Safety
+    /// The spans of the effect must be readable or writable and nobody else may touch them meanwhile.
+    pub(crate) unsafe fn run(&self) {
+        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(4);
+        let a = &self.arguments;
+        if let Some(product) = self.product() {
+            // SAFETY: as the caller's.
+            unsafe { product.run(workers) };
+            return;
+        }
+        // SAFETY: as the caller's; the workers of one launch write different elements, or add atomically.
+        unsafe {
+            match self.name {
+                "fill_pattern" => spread(a[1].div_ceil(2), 256, |_| ffi::fill_pattern(self.at(0), a[1], a[2])),
+                "chase" => play(1, 1, |_| ffi::chase(self.at(0), self.word(1), a[2], self.at(3), self.at(4))),
+                "chase_l2" => play(1, 1, |_| ffi::chase_l2(self.at(0), self.word(1), a[2], self.at(3), self.at(4))),
+                "stream_write" => pieces(a[1], |first, count| ffi::stream_write(self.at(0) + first, count, self.float(2))),
+                "stream_copy" => pieces(a[2], |first, count| ffi::stream_copy(self.at(0) + first, self.at(1) + first, count)),
+                "stream_scale" => {
+                    pieces(a[2], |first, count| ffi::stream_scale(self.at(0) + first, self.at(1) + first, count, self.float(3)));
+                }
+                "stream_add" => {
+                    pieces(a[3], |first, count| ffi::stream_add(self.at(0) + first, self.at(1) + first, self.at(2) + first, count));
+                }
+                "stream_triad" => pieces(a[3], |first, count| {
+                    ffi::stream_triad(self.at(0) + first, self.at(1) + first, self.at(2) + first, count, self.float(4));
+                }),
+                name => {
+                    if let Some(fill) = ffi::fill(name) {
+                        spread((a[1] * self.element()).div_ceil(16), 256, |_| fill(self.at(0), a[1], a[2], self.float(3)));
+                    } else if let Some(matvec) = ffi::matvec(name) {
+                        // One warp plays one row, or 32 groups of columns of one slab of 256 rows.
+                        let width = 16 / self.element();
+                        let transposed = name.starts_with("matvec_t");
+                        let groups = if a[4] % width == 0 { a[4] / width } else { a[4] };
+                        let items = if transposed { groups * a[3].div_ceil(256) } else { a[3] * 32 };
+                        spread(items, 32, |_| matvec(self.at(0), self.at(1), self.at(2), a[3], a[4]));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Plays a whole launch on this thread.
+unsafe fn play(blocks: u32, threads: u32, body: impl FnMut(u32)) {
+    // SAFETY: as the caller's.
+    unsafe { play_part(blocks, threads, 0..blocks, body) };
+}
+
+unsafe fn play_part(blocks: u32, threads: u32, part: std::ops::Range<u32>, mut body: impl FnMut(u32)) {
+    // SAFETY: sets this host thread's position only.
+    unsafe { ffi::standin_shape(blocks, threads) };
+    for block in part {
+        for thread in 0..threads {
+            // SAFETY: sets this host thread's position only.
+            unsafe { ffi::standin_position(block, thread) };
+            body(block);
+        }
+    }
+}
+
+/// Plays a launch with one thread per item, blocks split over two host threads.
+unsafe fn spread(items: u64, threads: u32, body: impl Fn(u32) + Sync) {
+    let blocks = u32::try_from(items.div_ceil(u64::from(threads)).max(1)).unwrap_or(u32::MAX);
+    let body = &body;
+    let half = blocks / 2;
+    std::thread::scope(|scope| {
+        if half > 0 {
+            // SAFETY: as the caller's.
+            scope.spawn(move || unsafe { play_part(blocks, threads, 0..half, body) });
+        }
+        // SAFETY: as the caller's.
+        unsafe { play_part(blocks, threads, half..blocks, body) };
+    });
+}
+
+/// Plays a launch over 16-byte vectors that only depends on the vectors themselves, as two launches over halves.
+unsafe fn pieces(vectors: u64, body: impl Fn(usize, u64) + Sync) {
+    let half = vectors / 2;
+    let body = &body;
+    let offset = usize::try_from(half * 16).unwrap_or(0);
+    std::thread::scope(|scope| {
+        // SAFETY: as the caller's.
+        scope.spawn(move || unsafe { play(1, 1, |_| body(0, half)) });
+        // SAFETY: as the caller's.
+        unsafe { play(1, 1, |_| body(offset, vectors - half)) };
+    });
+}
+
+/// The kernels as the C compiler made them.
+mod ffi {
+    unsafe extern "C" {
+        pub(super) fn standin_shape(blocks: u32, threads: u32);
+        pub(super) fn standin_position(block: u32, thread: u32);
+        pub(super) fn fill_pattern(out: usize, words: u64, seed: u64);
+        pub(super) fn verify_pattern(input: usize, words: u64, seed: u64, errors: *mut u64, first_bad: *mut u64);
+        pub(super) fn stream_read(a: usize, vectors: u64, sink: *mut u32);
+        pub(super) fn stream_write(a: usize, vectors: u64, value: f32);
+        pub(super) fn stream_copy(a: usize, c: usize, vectors: u64);
+        pub(super) fn stream_scale(c: usize, b: usize, vectors: u64, s: f32);
+        pub(super) fn stream_add(a: usize, b: usize, c: usize, vectors: u64);
+        pub(super) fn stream_triad(b: usize, c: usize, a: usize, vectors: u64, s: f32);
+        pub(super) fn cache_read(a: usize, vectors: u64, repeats: u32, sink: *mut u32);
+        pub(super) fn chase(next: usize, start: u32, steps: u64, end: usize, cycles: usize);
+        pub(super) fn chase_l2(next: usize, start: u32, steps: u64, end: usize, cycles: usize);
+        fn fill_uniform_f32(out: usize, n: u64, seed: u64, scale: f32);
+        fn fill_uniform_bf16(out: usize, n: u64, seed: u64, scale: f32);
+        fn fill_uniform_e4m3(out: usize, n: u64, seed: u64, scale: f32);
+        fn fill_uniform_e5m2(out: usize, n: u64, seed: u64, scale: f32);
+        fn fill_normal_f32(out: usize, n: u64, seed: u64, scale: f32);
+        fn fill_normal_bf16(out: usize, n: u64, seed: u64, scale: f32);
+        fn fill_normal_e4m3(out: usize, n: u64, seed: u64, scale: f32);
+        fn fill_normal_e5m2(out: usize, n: u64, seed: u64, scale: f32);
+        fn matvec_bf16(a: usize, x: usize, y: usize, rows: u64, cols: u64);
+        fn matvec_e4m3(a: usize, x: usize, y: usize, rows: u64, cols: u64);
+        fn matvec_e5m2(a: usize, x: usize, y: usize, rows: u64, cols: u64);
+        fn matvec_t_bf16(a: usize, x: usize, y: usize, rows: u64, cols: u64);
+        fn matvec_t_e4m3(a: usize, x: usize, y: usize, rows: u64, cols: u64);
+        fn matvec_t_e5m2(a: usize, x: usize, y: usize, rows: u64, cols: u64);
+    }
+
+    type Fill = unsafe extern "C" fn(usize, u64, u64, f32);
+    type Matvec = unsafe extern "C" fn(usize, usize, usize, u64, u64);
+
+    pub(super) fn fill(name: &str) -> Option<Fill> {
+        Some(match name {
+            "fill_uniform_f32" => fill_uniform_f32,
+            "fill_uniform_bf16" => fill_uniform_bf16,
+            "fill_uniform_e4m3" => fill_uniform_e4m3,
+            "fill_uniform_e5m2" => fill_uniform_e5m2,
+            "fill_normal_f32" => fill_normal_f32,
+            "fill_normal_bf16" => fill_normal_bf16,
+            "fill_normal_e4m3" => fill_normal_e4m3,
+            "fill_normal_e5m2" => fill_normal_e5m2,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn matvec(name: &str) -> Option<Matvec> {
+        Some(match name {
+            "matvec_bf16" => matvec_bf16,
+            "matvec_e4m3" => matvec_e4m3,
+            "matvec_e5m2" => matvec_e5m2,
+            "matvec_t_bf16" => matvec_t_bf16,
+            "matvec_t_e4m3" => matvec_t_e4m3,
+            "matvec_t_e5m2" => matvec_t_e5m2,
+            _ => return None,
+        })
+    }
+}
