@@ -8,13 +8,18 @@ mod cache;
 mod copy;
 mod dram;
 mod facts;
+mod freivalds;
 pub mod host;
 mod lab;
 mod launch;
+mod lt;
+mod matmul;
+mod memory;
 mod peer;
 mod pinned;
 mod rig;
 mod ring;
+mod shapes;
 pub mod storage;
 
 pub use lab::{Effort, Lab};
@@ -54,7 +59,17 @@ pub trait Probe: Sync {
 }
 
 /// Every probe, in the order a run takes them.
-pub const PROBES: &[&dyn Probe] = &[&dram::Dram, &cache::Cache, &copy::Copy, &peer::Peer, &launch::Launch, &host::Host, &storage::Storage];
+pub const PROBES: &[&dyn Probe] = &[
+    &memory::Memory,
+    &dram::Dram,
+    &cache::Cache,
+    &matmul::Matmul,
+    &copy::Copy,
+    &peer::Peer,
+    &launch::Launch,
+    &host::Host,
+    &storage::Storage,
+];
 
 /// The probe of this name.
 pub fn find(name: &str) -> Option<&'static dyn Probe> {

@@ -6,7 +6,7 @@
 //!
 //! A [`Bench`] is one opened GPU with a stream to measure on. Cases are timed by a [`GpuClock`], except where the host takes part in the work.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,8 +20,9 @@ use crate::gpu::{
     DeviceBuffer, Driver, Event, FillPattern, Float4, Gpu, Kernel, Out, PeerAccess, Shape, Stream, VerifyEqual, VerifyPattern, View,
 };
 use crate::machine::Machine;
+use crate::machine::nvml::Nvml;
 use crate::measure::{Case, Clock, GpuClock, Outcome, Plan, Trial, Waiver};
-use crate::telemetry::{Unwatched, Watch};
+use crate::telemetry::{NvmlWatch, Unwatched, Watch};
 use crate::units::{Bytes, Seconds};
 
 /// Threads in a block of the kernels that stride over their data.
@@ -34,6 +35,8 @@ pub struct Rig {
     benches: BTreeMap<u32, Bench>,
     pub(super) pinned: Vec<Pinned>,
     peers: HashMap<(u32, u32), PeerAccess>,
+    /// Absent where there is no NVML; the run's facts say why.
+    nvml: OnceCell<Option<Nvml>>,
     checksums: HashMap<(u64, u64), [u32; 4]>,
 }
 
@@ -90,11 +93,12 @@ impl Rig {
         Ok(bench)
     }
 
-    /// Close every GPU and give all pinned memory back, so that the next case finds the devices untouched by this program.
-    pub(super) fn close(&mut self) {
-        self.peers.clear();
+    /// Close the GPU with this index and give back what was held on it, so that the next case finds it untouched by this program.
+    pub(super) fn close(&mut self, index: u32) {
+        self.peers.retain(|(from, to), _| ![*from, *to].contains(&index));
+        // Pinned memory keeps the GPU open that it was asked of, and which one that was is not worth remembering.
         self.pinned.clear();
-        self.benches.clear();
+        self.benches.remove(&index);
     }
 
     /// Let the GPU with index `from` access the memory of `to`, from now on until the GPUs are closed.
@@ -124,9 +128,14 @@ impl Lab<'_> {
         self.rig.bench(self.machine, index)
     }
 
-    /// What watches the GPU with this index while it is measured.
-    pub(super) fn watch(&self, _index: u32) -> Box<dyn Watch> {
-        Box::new(Unwatched)
+    /// What watches the GPU with this index while it is measured: nothing where NVML does not know it.
+    pub(super) fn watch(&self, index: u32) -> Box<dyn Watch> {
+        let nvml = self.rig.nvml.get_or_init(|| Nvml::open(None).ok());
+        let gpu = self.machine.gpus.iter().find(|gpu| gpu.index == index);
+        match nvml.as_ref().zip(gpu).and_then(|(nvml, gpu)| NvmlWatch::new(nvml, &gpu.uuid).ok()) {
+            Some(watch) => Box::new(watch),
+            None => Box::new(Unwatched),
+        }
     }
 
     /// Sample `trial` on the stream of `bench` behind a gate, and record it with its conditions.

@@ -1,0 +1,72 @@
+//! cublasLt, where it is found: opened for the probes that compare with it or weigh it.
+
+use std::path::Path;
+
+use super::Lab;
+use super::memory::observed;
+use super::rig::{Bench, waived};
+use crate::error::{Error, Result};
+use crate::gpu::{CublasLt, LtFormat};
+use crate::machine::{Gpu, Machine};
+use crate::measure::{Case, Outcome, Waiver};
+use crate::units::Bytes;
+
+/// What the library's files are called, up to the version.
+const NAME: &str = "libcublasLt.so";
+
+/// Workspace that a product may use: what PyTorch grants on Hopper.
+pub(super) const WORKSPACE: Bytes = Bytes::mib(32);
+
+/// Side of the product that makes the library load its code.
+const SMALL: u32 = 256;
+
+/// The library, opened on a GPU: the newest version found that works with this driver.
+///
+/// # Errors
+/// [`Error::Gpu`] when a version that works cannot work on this GPU; the inner error is a waiver, for when there is none.
+pub(super) fn open(machine: &Machine, bench: &Bench) -> Result<std::result::Result<CublasLt, Waiver>> {
+    let versions = || machine.libraries.iter().filter(|library| library.name.starts_with(NAME));
+    let mut refused = Vec::new();
+    for library in versions() {
+        let Some(path) = &library.path else { continue };
+        match CublasLt::open(&bench.gpu, Path::new(path)) {
+            Ok(opened) => return Ok(Ok(opened)),
+            Err(Error::Unavailable { why, .. }) => refused.push(format!("{path} ({why})")),
+            Err(error) => return Err(error),
+        }
+    }
+    let mut sought: Vec<String> = versions().flat_map(|library| library.sought.clone()).chain(refused).collect();
+    sought.sort_unstable();
+    sought.dedup();
+    let remedy = "install CUDA's libraries, or `pip install nvidia-cublas-cu12`, to compare with it".to_owned();
+    Ok(Err(Waiver::LibraryMissing { library: NAME.to_owned(), sought, remedy }))
+}
+
+/// What a handle and its first product take of the device's memory.
+pub(super) fn memory(case: &Case, gpu: &Gpu, lab: &mut Lab<'_>) -> Result<Outcome> {
+    let bench = lab.bench(gpu.index)?;
+    let (before, _) = bench.gpu.memory()?;
+    let library = match open(lab.machine, &bench)? {
+        Ok(library) => library,
+        Err(waiver) => return Ok(waived(case, waiver)),
+    };
+    {
+        let plan = library.plan(LtFormat::Bf16, SMALL, SMALL, SMALL, WORKSPACE)?;
+        let side = u64::from(SMALL);
+        let [a, b, c] = [(); 3].map(|()| bench.gpu.allocate_elements::<u16>(side * side));
+        let (a, b, c) = (a?, b?, c?);
+        for matrix in [&a, &b] {
+            bench.stream.set(matrix.view::<u8>(), 0)?;
+        }
+        plan.enqueue(&bench.stream, a.view(), b.view(), c.view())?;
+        bench.stream.synchronize()?;
+    }
+    // The product's own memory is gone again; what is still missing is what the library keeps.
+    let (after, _) = bench.gpu.memory()?;
+    let version = library.version().map_or_else(|| "unknown".into(), |(major, minor, patch)| format!("{major}.{minor}.{patch}"));
+    Ok(observed(
+        case,
+        before - after,
+        [("library", format!("cublasLt {version}")), ("after", format!("a handle and a {SMALL}x{SMALL}x{SMALL} product"))],
+    ))
+}
