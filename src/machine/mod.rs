@@ -8,6 +8,7 @@ mod cgroup;
 mod cpu;
 mod disks;
 pub mod host;
+mod identity;
 pub mod join;
 pub mod libraries;
 mod memory;
