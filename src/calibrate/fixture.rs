@@ -116,6 +116,13 @@ impl Fixture {
         self
     }
 
+    /// The same with an allocation that was found to succeed under a limit, and what was free.
+    pub(crate) fn allocated(mut self, case: &str, bytes: u64, limit: &str, free: u64) -> Self {
+        let conditions = json!({ "limit": limit, "free": format!("{free}B") });
+        self.outcomes.push(json!({ "outcome": "observed", "case": case, "bytes": bytes, "conditions": conditions }));
+        self
+    }
+
     pub(crate) fn run(self) -> Run {
         let driver = json!({ "version": "570.1", "cuda_version": "12.8", "nvml_version": unknown(), "simulated": self.simulated });
         serde_json::from_value(json!({
@@ -162,7 +169,7 @@ pub(crate) fn two_h100() -> Fixture {
             .moved(&format!("copy.h2d/bytes=1GiB,memory=pageable,gpu={gpu}"), 12_000_000_000, 1.0)
             .stepped(&format!("launch.kernel/gpu={gpu}"), 1, 2.5e-6)
             .observed(&format!("memory.context/gpu={gpu}"), 480 << 20)
-            .observed(&format!("memory.allocatable/gpu={gpu}"), 80_000 << 20);
+            .allocated(&format!("memory.allocatable/gpu={gpu}"), 72_000 << 20, "90 % of free memory", 80_000 << 20);
         let telemetry = json!({ "polls": 9, "mean_power": 180.0, "pcie_generation": 5, "pcie_width": 16 });
         let work = json!({ "moved": 1u64 << 30, "compute": 0.0, "steps": 1 });
         let seconds = (1u64 << 30) as f64 / 56e9;

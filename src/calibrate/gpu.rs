@@ -87,7 +87,7 @@ pub struct MemoryCosts {
     pub context: Option<Figure<Bytes>>,
     /// cublasLt, once loaded and used.
     pub cublaslt: Option<Figure<Bytes>>,
-    /// What one process could really allocate.
+    /// What one process could really allocate; from what was allocated to what was free where the probe left memory to others.
     pub allocatable: Option<Figure<Bytes>>,
     /// The unit in which the driver hands memory out.
     pub granularity: Option<Figure<Bytes>>,

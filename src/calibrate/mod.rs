@@ -25,7 +25,7 @@ use crate::figure::{Basis, Figure, Quantity};
 use crate::measure::{Measurement, Outcome};
 use crate::record::Run;
 use crate::stats::Interval;
-use crate::units::{BytesPerSecond, FlopsPerSecond, Seconds};
+use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 
 /// What a machine was found to do.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,10 +115,16 @@ impl<'a> Source<'a> {
     }
 
     /// What was read of one mechanism on one GPU.
-    fn observed(&self, mechanism: &str, gpu: u32) -> Option<Figure<crate::units::Bytes>> {
+    fn observed(&self, mechanism: &str, gpu: u32) -> Option<Figure<Bytes>> {
         self.run.outcomes.iter().find_map(|outcome| match outcome {
             Outcome::Observed(seen) if seen.case.mechanism() == mechanism && seen.case.get_count("gpu") == Some(u64::from(gpu)) => {
-                Some(Figure::new(seen.bytes, self.basis, seen.case.to_string()))
+                let mut figure = Figure::new(seen.bytes, self.basis, seen.case.to_string());
+                // A probe that stopped at a limit of its own saw a lower bound; what was free is the upper one.
+                let free = || seen.conditions.get("free").and_then(|free| free.parse::<Bytes>().ok());
+                if seen.conditions.get("limit").is_some_and(|limit| limit != "none") {
+                    figure.high = free().map_or(seen.bytes, |free| free.max(seen.bytes));
+                }
+                Some(figure)
             }
             _ => None,
         })

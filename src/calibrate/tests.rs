@@ -36,6 +36,8 @@ fn ceilings_are_the_best_honest_rate_and_name_their_case() {
     assert_eq!(gpu.throttled, ["sw_power_cap"]);
     assert_eq!(gpu.memory.context.as_ref().unwrap().value, Bytes::mib(480));
     assert!(gpu.memory.cublaslt.is_none());
+    let allocatable = gpu.memory.allocatable.as_ref().unwrap();
+    assert_eq!((allocatable.value, allocatable.high), (Bytes::mib(72_000), Bytes::mib(80_000)), "the probe stopped short of what was free");
     assert_eq!(gpu.launch.kernel.as_ref().unwrap().to_string(), "2.500 µs");
 }
 

@@ -104,7 +104,7 @@ fn compared(input: &Input<'_>) -> Table {
             table.row(recorded_row(input, model, gpu));
         }
     }
-    if input.here.is_none() {
+    if input.is_unmeasured() {
         table.note(input.say(NO_RUN));
     }
     table.note(input.say(Text::new(

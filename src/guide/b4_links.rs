@@ -61,7 +61,7 @@ fn kinds(input: &Input<'_>) -> Table {
             }),
         ]);
     }
-    if input.here.is_none() {
+    if input.is_unmeasured() {
         table.note(input.say(NO_RUN));
     }
     table.note(input.say(Text::new(

@@ -84,7 +84,7 @@ fn systems(input: &Input<'_>) -> Table {
         let guide = Figure::new(Watts(system), Basis::Guide, "guide B.9");
         system_row(input, &mut table, format!("{count}× {name}"), &gpus, Build::of(model), Some(&guide));
     }
-    if input.here.is_none() {
+    if input.is_unmeasured() {
         table.note(input.say(NO_RUN));
     }
     table.note(input.say(Text::new(

@@ -111,6 +111,11 @@ impl<'a> Input<'a> {
         groups
     }
 
+    /// Whether no measurement of the machine went in, though its facts may have.
+    fn is_unmeasured(&self) -> bool {
+        self.here.is_none_or(|(run, _)| run.measurements().next().is_none())
+    }
+
     fn is_simulated(&self) -> bool {
         self.here.is_some_and(|(run, calibration)| run.simulated || calibration.simulated)
     }

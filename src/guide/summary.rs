@@ -87,14 +87,16 @@ fn gpu_rows(input: &Input<'_>, table: &mut Table, group: &[Here<'_>]) {
     plain(table, &part, input.say(Text::new("kernel launch", "커널 실행 지연")), launch.as_ref());
     let context = measured().filter_map(|gpu| gpu.memory.context.clone()).reduce(|a, b| if b.value > a.value { b } else { a });
     plain(table, &part, input.say(Text::new("memory taken by a context", "컨텍스트 메모리")), context.as_ref());
-    let allocatable = slowest(measured().filter_map(|gpu| gpu.memory.allocatable.clone()));
-    beside(
-        table,
-        &part,
-        input.say(Text::new("memory that can be allocated", "할당 가능한 메모리")),
-        allocatable,
-        first.model.map(|model| model.capacity()),
-    );
+    if let Some(allocatable) = slowest(measured().filter_map(|gpu| gpu.memory.allocatable.clone())) {
+        let name = input.say(Text::new("memory that can be allocated", "할당 가능한 메모리"));
+        // A lower bound says so, and its share of the capacity would mean nothing.
+        let bound = allocatable.high > allocatable.value;
+        let shown = if bound { format!("≥ {allocatable}") } else { allocatable.to_string() };
+        let capacity = first.model.map(|model| model.capacity());
+        let share = capacity.as_ref().filter(|_| !bound).map(|capacity| allocatable.share_of(capacity));
+        let promised = Cell::maybe(capacity.as_ref());
+        table.row([Cell::text(&part), Cell::text(name), Cell::figure_as(&allocatable, shown), promised, Cell::maybe(share.as_ref())]);
+    }
 }
 
 /// A row with the promised value and the share of it; none without a measurement.
