@@ -105,3 +105,51 @@ fn scramble(seed: u64, index: u64) -> u64 {
 fn failed(case: &Case, what: String) -> Error {
     Error::measurement(case.to_string(), what)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{self, Driver, Fact};
+
+    fn machine(cgroup_cpus: Option<f64>, cgroup_memory: Option<Bytes>) -> Machine {
+        let unknown = || Fact::unknown("not asked");
+        let driver = Driver { version: unknown(), cuda_version: unknown(), nvml_version: unknown(), simulated: false };
+        let mut host = machine::host::read_live();
+        host.cpu.cgroup_cpus = Fact::Known(cgroup_cpus);
+        host.memory.available = Fact::Known(Bytes::gib(64));
+        host.memory.cgroup_limit = Fact::Known(cgroup_memory);
+        Machine { gpus: Vec::new(), pairs: Vec::new(), driver, libraries: Vec::new(), host }
+    }
+
+    /// Nodes of four cores with two hardware threads each.
+    fn topology(nodes: u32) -> Topology {
+        let processor = |cpu| Processor { cpu, node: cpu / 8, first_of_core: cpu % 2 == 0 };
+        Topology { processors: (0..8 * nodes).map(processor).collect(), last_level_cache: Some(Bytes::mib(32)) }
+    }
+
+    fn ids(machine: &Machine, effort: Effort, nodes: u32) -> Vec<String> {
+        cases(machine, effort, &topology(nodes)).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn one_node_has_no_cases_of_its_own() {
+        let expected = ["copy/cores=4", "scale/cores=4", "add/cores=4", "triad/cores=4", "gemm/dtype=f32,n=1024", "gemm/dtype=bf16,n=1024"];
+        assert_eq!(ids(&machine(None, None), Effort::Thorough, 1), expected.map(|id| format!("host.{id}")));
+    }
+
+    #[test]
+    fn several_nodes_are_measured_together_and_alone() {
+        let quick = ids(&machine(None, None), Effort::Quick, 2);
+        assert_eq!(quick[3..6], ["host.triad/cores=8", "host.triad/cores=4,node=0", "host.triad/cores=4,node=1"]);
+        assert_eq!(ids(&machine(None, None), Effort::Standard, 2).len(), 4 + 8 + 2);
+    }
+
+    #[test]
+    fn a_control_groups_quota_and_limit_are_kept_to() {
+        let limited = machine(Some(2.5), Some(Bytes::gib(1)));
+        assert_eq!(usable_cores(&limited, &topology(2), None).len(), 3);
+        assert_eq!(usable_cores(&machine(Some(0.1), None), &topology(1), None).len(), 1);
+        assert_eq!(memory_budget(&limited), Bytes::mib(512));
+        assert!(memory_budget(&machine(None, None)) < Bytes::gib(2));
+    }
+}
