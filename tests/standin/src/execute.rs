@@ -170,7 +170,7 @@ impl Machine {
     fn load(&self, task: &Task, launch: &Launch, effect: &Effect, ns: f64) -> Load {
         let gpu = &self.scenario.gpus[task.device];
         let here = Load { resource: Some(Resource::Device(task.device)), amount: ns, floor_ns: floor_ns(gpu, task) };
-        if !launch.name.starts_with("stream_") && !launch.name.ends_with("_pattern") {
+        if !launch.name.starts_with("stream_") && !launch.name.ends_with("_pattern") && launch.name != "verify_equal" {
             return here;
         }
         let inbound = effect.reads.iter().map(|span| (span, true));

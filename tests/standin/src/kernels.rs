@@ -17,14 +17,26 @@ pub(crate) enum Kind {
     F32,
 }
 
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pointer => "pointer",
+            Self::U32 => "u32",
+            Self::U64 => "u64",
+            Self::F32 => "f32",
+        }
+    }
+}
+
 use Kind::{F32, Pointer as P, U32, U64};
 
 /// Kernel names and arguments; a test compares this with the sources.
-pub(crate) const KERNELS: [(&str, &[Kind]); 30] = [
+pub(crate) const KERNELS: [(&str, &[Kind]); 31] = [
     ("empty", &[]),
     ("gate", &[P, U64, P]),
     ("fill_pattern", &[P, U64, U64]),
     ("verify_pattern", &[P, U64, U64, P, P]),
+    ("verify_equal", &[P, P, U64, P, P]),
     ("fill_uniform_f32", &[P, U64, U64, F32]),
     ("fill_uniform_bf16", &[P, U64, U64, F32]),
     ("fill_uniform_e4m3", &[P, U64, U64, F32]),
@@ -170,6 +182,14 @@ impl Launch {
                     work: moves(input.bytes as u64, Stream::Read),
                 }
             }
+            "verify_equal" => {
+                let (a, b) = (self.span(0, arguments[2], 8)?, self.span(1, arguments[2], 8)?);
+                Effect {
+                    reads: vec![a, b],
+                    writes: vec![self.span(3, 1, 8)?, self.span(4, 1, 8)?],
+                    work: moves(2 * a.bytes as u64, Stream::Read),
+                }
+            }
             name if name.starts_with("fill_") => {
                 let out = self.span(0, arguments[1], self.element())?;
                 Effect { reads: vec![], writes: vec![out], work: moves(out.bytes as u64, Stream::Write) }
@@ -217,7 +237,7 @@ impl Launch {
 
     /// Whether the launch adds to what it writes, in a way whose difference can be kept.
     pub(crate) fn accumulates(&self) -> bool {
-        matches!(self.name, "stream_read" | "cache_read" | "verify_pattern")
+        matches!(self.name, "stream_read" | "cache_read" | "verify_pattern" | "verify_equal")
     }
 
     /// Runs an accumulating kernel on fresh accumulators and gives the difference as 64-bit words.
@@ -237,8 +257,9 @@ impl Launch {
                 }
                 _ => {
                     let (mut errors, mut first) = (0u64, u64::MAX);
-                    play(1, 1, |_| {
-                        ffi::verify_pattern(self.at(0), self.arguments[1], self.arguments[2], &raw mut errors, &raw mut first);
+                    play(1, 1, |_| match self.name {
+                        "verify_equal" => ffi::verify_equal(self.at(0), self.at(1), self.arguments[2], &raw mut errors, &raw mut first),
+                        _ => ffi::verify_pattern(self.at(0), self.arguments[1], self.arguments[2], &raw mut errors, &raw mut first),
                     });
                     return [errors, first, 0, 0];
                 }
@@ -254,7 +275,7 @@ impl Launch {
     pub(crate) unsafe fn accumulate(&self, difference: [u64; 4]) {
         // SAFETY: as the caller's.
         unsafe {
-            if self.name == "verify_pattern" {
+            if self.name.starts_with("verify_") {
                 let (errors, first) = (self.at(3) as *mut u64, self.at(4) as *mut u64);
                 errors.write(errors.read().wrapping_add(difference[0]));
                 first.write(first.read().min(difference[1]));
@@ -304,7 +325,7 @@ impl Launch {
                         // One warp plays one row, or 32 groups of columns of one slab of 256 rows.
                         let width = 16 / self.element();
                         let transposed = name.starts_with("matvec_t");
-                        let groups = if a[4] % width == 0 { a[4] / width } else { a[4] };
+                        let groups = if a[4].is_multiple_of(width) { a[4] / width } else { a[4] };
                         let items = if transposed { groups * a[3].div_ceil(256) } else { a[3] * 32 };
                         spread(items, 32, |_| matvec(self.at(0), self.at(1), self.at(2), a[3], a[4]));
                     }
@@ -367,6 +388,7 @@ mod ffi {
         pub(super) fn standin_position(block: u32, thread: u32);
         pub(super) fn fill_pattern(out: usize, words: u64, seed: u64);
         pub(super) fn verify_pattern(input: usize, words: u64, seed: u64, errors: *mut u64, first_bad: *mut u64);
+        pub(super) fn verify_equal(a: usize, b: usize, words: u64, errors: *mut u64, first_bad: *mut u64);
         pub(super) fn stream_read(a: usize, vectors: u64, sink: *mut u32);
         pub(super) fn stream_write(a: usize, vectors: u64, value: f32);
         pub(super) fn stream_copy(a: usize, c: usize, vectors: u64);

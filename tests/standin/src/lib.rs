@@ -26,3 +26,9 @@ mod timeline;
 
 pub use driver::{FAULT, SCENARIO, SEED, TRACE};
 pub use harness::{Standin, Trace};
+
+/// The kernels that the stand-in knows, with their argument types (`pointer`, `u32`, `u64`, `f32`).
+#[must_use]
+pub fn kernel_signatures() -> Vec<(&'static str, Vec<&'static str>)> {
+    kernels::KERNELS.iter().map(|(name, kinds)| (*name, kinds.iter().map(|kind| kind.name()).collect())).collect()
+}

@@ -132,7 +132,8 @@ pub(crate) struct Timeline<W> {
 
 impl<W> Default for Timeline<W> {
     fn default() -> Self {
-        Self { now: 0.0, host: 0.0, streams: BTreeMap::new(), events: HashMap::new(), next: 1 }
+        // Small numbers mean something to the CUDA driver (0 to 2 are the default stream), so handles start well above them.
+        Self { now: 0.0, host: 0.0, streams: BTreeMap::new(), events: HashMap::new(), next: 0x1000 }
     }
 }
 

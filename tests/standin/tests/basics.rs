@@ -1,5 +1,7 @@
 //! Devices, memory, copies, events and NVML as a C program sees them.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod support;
 
 use std::ffi::{CStr, c_char};

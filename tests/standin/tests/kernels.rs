@@ -1,5 +1,7 @@
 //! Launches of the prebuilt images: contents, true time, the gate and its watchdog, graphs, and what goes wrong.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod support;
 
 use std::ffi::{CString, c_void};

@@ -140,7 +140,7 @@ cuda!(cuMemsetD8Async |d| (to: u64, value: u8, bytes: usize, stream: u64) {
 cuda!(cuMemsetD32Async |d| (to: u64, value: u32, words: usize, stream: u64) {
     let stream = d.stream(stream)?;
     let bytes = words.checked_mul(4).ok_or(Cu::INVALID_VALUE)?;
-    if to % 4 != 0 {
+    if !to.is_multiple_of(4) {
         return Err(Cu::INVALID_VALUE);
     }
     d.set(stream, to_host(to)?, bytes, value.to_ne_bytes())

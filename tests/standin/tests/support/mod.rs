@@ -1,6 +1,6 @@
 //! Loads a private copy of the stand-in library, so that every test has a driver of its own within one process.
 
-#![allow(dead_code, unreachable_pub, missing_docs, reason = "each test file uses its own part of this private helper")]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, reason = "each test file uses its own part of this private helper")]
 
 use std::ffi::{CString, c_void};
 
