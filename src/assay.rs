@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::gpu::{self, Driver};
-use crate::machine::{self, Environment, Fact, Machine, host, join, libraries};
+use crate::machine::nvml::Nvml;
+use crate::machine::{self, CudaView, Environment, Fact, Machine, NvmlView, host};
 use crate::measure::{Case, Outcome};
 use crate::probe::{Effort, Lab, Probe, Rig};
 use crate::record::{Program, Run, SCHEMA_VERSION, Settings};
@@ -69,7 +70,7 @@ const LEAST_BETWEEN_WRITES: Duration = Duration::from_millis(200);
 /// Returns the record; it is `complete` unless `stopped` ended the run, in which case the finished cases are in it.
 ///
 /// # Errors
-/// Only what `keep` returns: a record that cannot be written would lose data silently.
+/// What `keep` returns, as a record that cannot be written would lose data silently; and facts from which identifiers cannot be removed.
 pub fn run(
     machine: &Machine,
     request: Request<'_>,
@@ -84,7 +85,7 @@ pub fn run(
         program: Program { version: env!("CARGO_PKG_VERSION").to_owned(), kernels: request.kernels },
         started: request.started,
         settings: Settings { effort: request.effort, probes: request.chosen, gpus: request.gpus.clone(), seed: request.seed },
-        machine: machine.clone(),
+        machine: if request.identify { machine.clone() } else { machine.anonymous()? },
         complete: false,
         outcomes: Vec::new(),
     };
@@ -130,7 +131,7 @@ pub fn run(
 
 /// The machine's name; a simulated one says so in its file's name.
 pub fn name(machine: &Machine) -> String {
-    let name = "machine".to_owned();
+    let name = machine.neutral_name();
     if machine.driver.simulated { format!("simulated-{name}") } else { name }
 }
 
@@ -178,24 +179,15 @@ fn concerns(case: &Case, gpus: &[u32]) -> bool {
 /// This machine, from everything that knows about it. Never fails: what cannot be read says why.
 pub fn inspect() -> Machine {
     let environment = Environment::live();
-    let root = Path::new("/");
     let driver = Driver::open();
-    let cuda = Fact::from_result(driver.as_ref().map(|driver| gpu::survey(driver)));
-    let nvml = Fact::unknown("not read yet");
-    let (gpus, pairs) = join::join(cuda, nvml);
-    Machine {
-        gpus,
-        pairs,
-        driver: machine::Driver {
-            version: Fact::unknown("not read yet"),
-            cuda_version: Fact::from_result(driver.as_ref().map(|driver| {
-                let (major, minor) = driver.version();
-                format!("{major}.{minor}")
-            })),
-            nvml_version: Fact::unknown("not read yet"),
-            simulated: driver.as_ref().is_ok_and(|driver| driver.simulated()),
-        },
-        libraries: libraries::find_all(root, &environment),
-        host: host::read_live(),
-    }
+    let cuda = CudaView {
+        gpus: Fact::from_result(driver.as_ref().map(|driver| gpu::survey(driver))),
+        version: Fact::from_result(driver.as_ref().map(|driver| {
+            let (major, minor) = driver.version();
+            format!("{major}.{minor}")
+        })),
+        simulated: driver.as_ref().is_ok_and(|driver| driver.simulated()),
+    };
+    let nvml = NvmlView::read(&Nvml::find(&environment));
+    machine::assemble(Path::new("/"), std::env::consts::ARCH, &environment, &host::live_space, cuda, nvml)
 }

@@ -135,3 +135,7 @@ fn hypervisor(tree: Tree<'_>) -> String {
     let kind = [("kvm-clock", "kvm"), ("hyperv", "hyper-v"), ("xen", "xen")].iter().find(|(sign, _)| clocks.contains(sign));
     kind.map_or("unspecified", |(_, kind)| kind).to_owned()
 }
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;

@@ -87,8 +87,6 @@ pub struct NvmlGpu {
     pub nvlinks: Fact<Vec<NvLink>>,
     /// Processes other than this program.
     pub other_processes: Fact<Vec<GpuProcess>>,
-    /// NUMA node.
-    pub numa_node: Fact<u32>,
     /// VBIOS version.
     pub vbios: Fact<String>,
     /// One entry per other GPU that NVML sees.
@@ -312,7 +310,7 @@ fn nvml_only(board: &NvmlGpu, no_cuda: &str) -> Gpu {
         pcie: board.pcie.clone(),
         nvlinks: board.nvlinks.clone(),
         other_processes: board.other_processes.clone(),
-        numa_node: board.numa_node.clone(),
+        numa_node: Fact::unknown("not looked up"),
         vbios: board.vbios.clone(),
     }
 }

@@ -48,7 +48,6 @@ fn board(seed: u8, all: &[u8]) -> NvmlGpu {
         pcie: Fact::unknown("not supported"),
         nvlinks: Fact::Known(vec![NvLink { port: 0, active: true, version: Some(4), peer: Some(format!("00000000:{:02X}:00.0", all[0])) }]),
         other_processes: Fact::Known(Vec::new()),
-        numa_node: Fact::Known(u32::from(seed)),
         vbios: Fact::Known(format!("96.00.{seed}")),
         peers: all
             .iter()

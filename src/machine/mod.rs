@@ -4,6 +4,7 @@
 //! a missing number is never a zero. Readers of `/proc` and `/sys` take the root folder as a parameter, so recorded trees of other
 //! machines are test input.
 
+mod assemble;
 mod cgroup;
 mod cpu;
 mod disks;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{Bytes, Hertz, Watts};
 
+pub use assemble::{CudaView, NvmlView, assemble};
 pub use host::{Space, SpaceReader};
 pub use tree::Environment;
 

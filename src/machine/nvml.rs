@@ -25,7 +25,8 @@ use crate::error::{Error, Result};
 use crate::units::{Bytes, Hertz, Watts};
 
 use super::join::{NvmlGpu, NvmlPeer, pci_address};
-use super::{Clocks, Ecc, Fact, GpuProcess, NvLink, PcieLink, PowerLimits, RemappedRows};
+use super::tree::Environment;
+use super::{Clocks, Ecc, Fact, GpuProcess, NvLink, PcieLink, PowerLimits, RemappedRows, libraries};
 
 /// What the loader knows the library as.
 const LIBRARY: &str = "libnvidia-ml.so.1";
@@ -62,6 +63,15 @@ impl Nvml {
             },
         })?;
         Ok(Self { library: Arc::new(library) })
+    }
+
+    /// Opens NVML where the library finder finds it below `/`, else where the loader does.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn find(environment: &Environment) -> Result<Self> {
+        let found = libraries::find(LIBRARY, Path::new("/"), environment);
+        Self::open(found.path.as_deref().map(Path::new))
     }
 
     /// The driver's version, such as `580.159.04`.
@@ -182,7 +192,6 @@ fn read_board(board: &Board<'_>, all: &[Board<'_>]) -> NvmlGpu {
         peers: all.iter().filter(|other| other.uuid != board.uuid).map(|other| peer(board, other, &nvlinks)).collect(),
         nvlinks,
         other_processes: processes(device),
-        numa_node: fact("NUMA node", device.numa_node_id()),
         vbios: fact("VBIOS version", device.vbios_version()),
     }
 }
