@@ -1,6 +1,7 @@
 //! The host's idea of each kernel's arguments is that of the CUDA source: same kernels, same names, same types, same order.
 //!
 //! A launch hands over untyped addresses, so a disagreement would not show as an error but as a wrong number.
+#![allow(clippy::unwrap_used)] // A failed expectation is a failed test, also in a test's own helpers.
 
 use std::collections::BTreeMap;
 use std::fs;

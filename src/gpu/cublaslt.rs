@@ -135,10 +135,9 @@ impl std::fmt::Debug for CublasLt {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if self.gpu.enter().is_ok() {
-            // SAFETY: created once, destroyed once, and every plan that used it is gone. A failure has nobody to hear it.
-            let _ = unsafe { self.api.cublasLtDestroy(self.raw) };
-        }
+        self.gpu.enter_to_give_back();
+        // SAFETY: created once, destroyed once, and every plan that used it is gone. A failure has nobody to hear it.
+        let _ = unsafe { self.api.cublasLtDestroy(self.raw) };
     }
 }
 

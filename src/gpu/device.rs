@@ -134,6 +134,12 @@ impl Gpu {
         unsafe { self.api().cuCtxSetCurrent(self.0.raw) }
     }
 
+    /// Makes the context current before something is given back. Should that fail, giving back is tried all the same: the context is most
+    /// likely the current one already, and what is not given back is lost until the process ends.
+    pub(super) fn enter_to_give_back(&self) {
+        let _ = self.enter();
+    }
+
     pub(super) fn api(&self) -> &Api {
         self.0.driver.api()
     }

@@ -85,9 +85,8 @@ impl std::fmt::Debug for Graph {
 impl Drop for Graph {
     fn drop(&mut self) {
         self.uses.wait_before_freeing();
-        if self.gpu.enter().is_ok() {
-            // SAFETY: made here, destroyed once, and no stream runs it any more.
-            let _ = unsafe { self.gpu.api().cuGraphExecDestroy(self.raw) };
-        }
+        self.gpu.enter_to_give_back();
+        // SAFETY: made here, destroyed once, and no stream runs it any more.
+        let _ = unsafe { self.gpu.api().cuGraphExecDestroy(self.raw) };
     }
 }

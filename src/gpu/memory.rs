@@ -102,10 +102,9 @@ impl std::fmt::Debug for DeviceBuffer {
 impl Drop for DeviceBuffer {
     fn drop(&mut self) {
         self.uses.wait_before_freeing();
-        if self.gpu.enter().is_ok() {
-            // SAFETY: the address came from the allocator and is freed once; no stream works on it any more. A failure has nobody to
-            // hear it, and the context's end frees the memory in any case.
-            let _ = unsafe { self.gpu.api().cuMemFree_v2(self.address) };
-        }
+        self.gpu.enter_to_give_back();
+        // SAFETY: the address came from the allocator and is freed once; no stream works on it any more. A failure has nobody to
+        // hear it, and the context's end frees the memory in any case.
+        let _ = unsafe { self.gpu.api().cuMemFree_v2(self.address) };
     }
 }

@@ -173,10 +173,9 @@ impl<M> std::fmt::Debug for Registered<M> {
 impl<M> Drop for Registered<M> {
     fn drop(&mut self) {
         self.uses.wait_before_freeing();
-        if self.gpu.enter().is_ok() {
-            // SAFETY: registered once, and no stream works on it any more.
-            let _ = unsafe { self.gpu.api().cuMemHostUnregister(self.address) };
-        }
+        self.gpu.enter_to_give_back();
+        // SAFETY: registered once, and no stream works on it any more.
+        let _ = unsafe { self.gpu.api().cuMemHostUnregister(self.address) };
     }
 }
 
@@ -256,9 +255,8 @@ impl std::fmt::Debug for PinnedBuffer {
 impl Drop for PinnedBuffer {
     fn drop(&mut self) {
         self.uses.wait_before_freeing();
-        if self.gpu.enter().is_ok() {
-            // SAFETY: allocated by the driver, freed once, and no stream works on it any more.
-            let _ = unsafe { self.gpu.api().cuMemFreeHost(self.address) };
-        }
+        self.gpu.enter_to_give_back();
+        // SAFETY: allocated by the driver, freed once, and no stream works on it any more.
+        let _ = unsafe { self.gpu.api().cuMemFreeHost(self.address) };
     }
 }

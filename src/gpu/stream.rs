@@ -114,10 +114,9 @@ impl std::fmt::Debug for Stream {
 impl Drop for RawStream {
     fn drop(&mut self) {
         // A failure here has nobody to hear it; the context's end takes the stream along.
-        if self.gpu.enter().is_ok() {
-            // SAFETY: nothing refers to the handle any more. The driver finishes pending work before it frees the queue.
-            let _ = unsafe { self.gpu.api().cuStreamDestroy_v2(self.raw) };
-        }
+        self.gpu.enter_to_give_back();
+        // SAFETY: nothing refers to the handle any more. The driver finishes pending work before it frees the queue.
+        let _ = unsafe { self.gpu.api().cuStreamDestroy_v2(self.raw) };
     }
 }
 
@@ -181,10 +180,9 @@ impl std::fmt::Debug for Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        if self.gpu.enter().is_ok() {
-            // SAFETY: nothing refers to the handle any more; the driver defers the freeing until a pending mark is reached.
-            let _ = unsafe { self.gpu.api().cuEventDestroy_v2(self.raw) };
-        }
+        self.gpu.enter_to_give_back();
+        // SAFETY: nothing refers to the handle any more; the driver defers the freeing until a pending mark is reached.
+        let _ = unsafe { self.gpu.api().cuEventDestroy_v2(self.raw) };
     }
 }
 
@@ -218,7 +216,9 @@ impl Uses {
     pub(super) fn wait_before_freeing(&self) {
         let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for stream in streams.drain(..) {
-            let _ = stream.wait();
+            stream.gpu().enter_to_give_back();
+            // SAFETY: the handle lives as long as `stream`.
+            let _ = unsafe { stream.gpu().api().cuStreamSynchronize(stream.raw()) };
         }
     }
 }
