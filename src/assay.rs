@@ -78,17 +78,13 @@ pub fn run(
     listener: &mut dyn Listener,
     stopped: &dyn Fn() -> bool,
 ) -> Result<Run> {
-    let mut record = Run {
-        schema_version: SCHEMA_VERSION,
-        simulated: machine.driver.simulated,
-        name: name(machine),
-        program: Program { version: env!("CARGO_PKG_VERSION").to_owned(), kernels: request.kernels },
-        started: request.started,
-        settings: Settings { effort: request.effort, probes: request.chosen, gpus: request.gpus.clone(), seed: request.seed },
-        machine: if request.identify { machine.clone() } else { machine.anonymous()? },
-        complete: false,
-        outcomes: Vec::new(),
-    };
+    let settings = Settings { effort: request.effort, probes: request.chosen, gpus: request.gpus.clone(), seed: request.seed };
+    let mut record = empty(machine, settings);
+    record.started = request.started;
+    record.program.kernels = request.kernels;
+    if !request.identify {
+        record.machine = machine.anonymous()?;
+    }
     // Before anything is measured: a folder that cannot be written is better found now.
     keep(&record)?;
 
@@ -127,6 +123,25 @@ pub fn run(
     record.complete = !stopped();
     keep(&record)?;
     Ok(record)
+}
+
+/// A record of a machine on which nothing was measured: its facts alone.
+pub fn unmeasured(machine: &Machine) -> Run {
+    empty(machine, Settings { effort: Effort::Quick, probes: Vec::new(), gpus: Vec::new(), seed: 0 })
+}
+
+fn empty(machine: &Machine, settings: Settings) -> Run {
+    Run {
+        schema_version: SCHEMA_VERSION,
+        simulated: machine.driver.simulated,
+        name: name(machine),
+        program: Program { version: env!("CARGO_PKG_VERSION").to_owned(), kernels: String::new() },
+        started: String::new(),
+        settings,
+        machine: machine.clone(),
+        complete: false,
+        outcomes: Vec::new(),
+    }
 }
 
 /// The machine's name; a simulated one says so in its file's name.

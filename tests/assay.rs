@@ -1,4 +1,5 @@
 //! The run on scripted probes: what is kept, in which order, whatever the probes do.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;

@@ -2,6 +2,7 @@
 //!
 //! The simple kernels are in the common subset of CUDA C++ and C11: here the C compiler that every Rust installation links with compiles
 //! the very same files. The matrix product is not, but its index arithmetic is: an emulation moves data as it says.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

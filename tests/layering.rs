@@ -1,4 +1,5 @@
 //! The rooms of the house import one way only: down the road from the hardware to the printed page.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,5 @@
 //! The result file: it survives its writer, its reader survives it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::fs;
 use std::path::Path;

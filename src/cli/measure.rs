@@ -15,7 +15,7 @@ use crate::record::Run;
 use crate::report;
 use crate::table::{Cell, Column, Table};
 
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Probes to run [default: all]; see --list
     #[arg(value_name = "PROBE")]

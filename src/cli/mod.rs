@@ -14,10 +14,12 @@ use crate::probe::Effort;
 use crate::report;
 use crate::table::Table;
 
+mod guide;
 mod inspect;
 mod measure;
 mod progress;
 mod results;
+mod run;
 mod stop;
 
 /// Measures what a GPU machine really does, and plans with those numbers.
@@ -44,6 +46,8 @@ enum Command {
     Inspect {},
     /// Run probes and write a result file
     Measure(measure::Arguments),
+    /// Print the hardware guide's tables with this machine's numbers in them
+    Guide(guide::Arguments),
 }
 
 /// Options that every command takes.
@@ -184,8 +188,9 @@ pub fn main() -> u8 {
 
 fn dispatch(cli: &Cli) -> Result<Status> {
     match &cli.command {
-        None | Some(Command::Run {}) => measure::measure(&cli.common, &cli.measuring, &measure::Arguments::default()),
+        None | Some(Command::Run {}) => run::run(&cli.common, &cli.measuring),
         Some(Command::Inspect {}) => inspect::inspect(&cli.common),
+        Some(Command::Guide(arguments)) => guide::guide(&cli.common, arguments),
         Some(Command::Measure(arguments)) => measure::measure(&cli.common, &cli.measuring, arguments),
     }
 }

@@ -36,12 +36,13 @@ pub(super) fn lock() -> Result<Lock> {
     }
 }
 
-/// The record that speaks for `machine`: the one asked for with `--calibration`, else this machine's own in the results folder.
-/// `Ok(None)` when it has none.
-pub(super) fn for_machine(common: &Common, machine: &Machine) -> Result<Option<(PathBuf, Run)>> {
-    if let Some(path) = &common.calibration {
-        return Run::read(path).map(|run| Some((path.clone(), run)));
-    }
+/// The record asked for with `--calibration`.
+pub(super) fn chosen(common: &Common) -> Result<Option<(PathBuf, Run)>> {
+    common.calibration.as_ref().map(|path| Run::read(path).map(|run| (path.clone(), run))).transpose()
+}
+
+/// This machine's own record in the results folder, if it has one.
+pub(super) fn of_machine(common: &Common, machine: &Machine) -> Result<Option<(PathBuf, Run)>> {
     let path = own(&results_folder(common)?, machine);
     if !path.exists() {
         return Ok(None);

@@ -1,0 +1,56 @@
+//! `guide`: the hardware guide's tables with this machine's numbers in them.
+
+use clap::Args;
+
+use super::{Common, Status, inspect, print_tables, results};
+use crate::assay;
+use crate::calibrate::Calibration;
+use crate::catalog::Catalog;
+use crate::error::Result;
+use crate::guide::{self, Input, Section};
+use crate::record::Run;
+use crate::table::Table;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Sections such as B.1.1, or chapters such as B.4 [default: all]
+    #[arg(value_name = "SECTION")]
+    sections: Vec<String>,
+}
+
+pub(super) fn guide(common: &Common, arguments: &Arguments) -> Result<Status> {
+    let mut sections: Vec<&Section> = Vec::new();
+    for name in &arguments.sections {
+        for section in guide::find(name)? {
+            if !sections.iter().any(|chosen| chosen.id == section.id) {
+                sections.push(section);
+            }
+        }
+    }
+    if sections.is_empty() {
+        sections.extend(guide::SECTIONS);
+    }
+    let (path, run) = match results::chosen(common)? {
+        Some((path, run)) => (Some(path), run),
+        None => {
+            let machine = inspect::machine();
+            match results::of_machine(common, &machine)? {
+                Some((path, run)) => (Some(path), run),
+                // Never measured: its facts still fill what needs no measurement.
+                None => (None, assay::unmeasured(&machine)),
+            }
+        }
+    };
+    let calibration = Calibration::from_run(&run);
+    let recorded: Vec<Calibration> = results::others(common, path.as_deref()).iter().map(Calibration::from_recorded).collect();
+    let catalog = Catalog::embedded()?;
+    let input = Input { catalog: &catalog, here: Some((&run, &calibration)), recorded: &recorded, lang: common.lang.into() };
+    let tables: Vec<Table> = sections.iter().flat_map(|section| (section.tables)(&input)).collect();
+    print_tables(&tables, common)?;
+    Ok(Status::Done)
+}
+
+/// What the default command prints of a run.
+pub(super) fn summary(common: &Common, run: &Run) -> Result<Vec<Table>> {
+    Ok(guide::summary(run, &Calibration::from_run(run), &Catalog::embedded()?, common.lang.into()))
+}

@@ -1,0 +1,15 @@
+//! The default command: inspect, measure, save, calibrate, print the guide's summary.
+
+use super::{Common, Format, Measuring, Status, guide, inspect, measure, print, print_tables};
+use crate::error::Result;
+use crate::probe::{Effort, PROBES};
+
+pub(super) fn run(common: &Common, measuring: &Measuring) -> Result<Status> {
+    let machine = inspect::machine();
+    let (path, record) = measure::record(common, measuring, &machine, PROBES, Vec::new(), Effort::Quick)?;
+    print_tables(&guide::summary(common, &record)?, common)?;
+    if common.format == Format::Text {
+        print(&format!("\nsaved {}; `gpu-assay guide` prints the whole guide with these numbers\n", path.display()))?;
+    }
+    measure::status(&record)
+}

@@ -1,0 +1,100 @@
+//! Every function of the driver, NVML and cublasLt that the program calls fails once: at its first, second and last call.
+//!
+//! Whatever fails: no panic, no hang, an exit code that scripts can rely on, one line per error, a result file that holds what had finished,
+//! and nothing left allocated.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::{Bench, GPU_PROBES, in_parallel, stderr, wait};
+use gpu_assay::record::Run;
+
+/// Two small GPUs with every library, so that every path is walked.
+const SCENARIO: &str = include_str!("scenarios/sweep.toml");
+
+/// A run takes a second or two; far beyond that it hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+const ARGUMENTS: [&str; 5] = ["measure", "--effort", "quick", "-o", "r.json"];
+
+/// Returning what was taken cannot fail in a way the program could act on, so these may leave things behind.
+fn gives_back(function: &str) -> bool {
+    ["Free", "Destroy", "Release", "Unload", "Unregister", "Disable", "Shutdown"].iter().any(|word| function.contains(word))
+}
+
+#[derive(Debug)]
+struct Fall {
+    function: String,
+    call: u64,
+}
+
+/// What is wrong with how the program took the fault; empty when nothing is.
+fn take(fall: &Fall) -> (Vec<String>, i32) {
+    let bench = Bench::text(SCENARIO);
+    let mut command = bench.command(&[&ARGUMENTS[..], &GPU_PROBES[..]].concat());
+    command.env(gpu_assay_standin::FAULT, format!("{}:{}:error", fall.function, fall.call));
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let Some(output) = wait(child, LIMIT) else { return (vec!["hangs".to_owned()], -1) };
+    let said = stderr(&output);
+    let mut wrong = Vec::new();
+    let mut expect = |right: bool, what: &str| {
+        if !right {
+            wrong.push(format!("{what}; it said: {said}"));
+        }
+    };
+    expect(!said.contains("panicked"), "panics");
+    expect(said.lines().count() <= 1, "says more than one line");
+    let Some(code) = output.status.code() else {
+        return (vec![format!("is killed by a signal: {said}")], -1);
+    };
+    expect([0, 3, 4].contains(&code), &format!("exits with {code}"));
+    expect((code == 0) == said.is_empty(), &format!("exits with {code} and says {} lines", said.lines().count()));
+    match Run::read(&bench.result()) {
+        Ok(run) => {
+            let failed = run.outcomes.iter().filter(|outcome| outcome.is_failure()).count();
+            expect(run.simulated, "does not say that it was simulated");
+            expect(run.complete || code != 0, "is done without being complete");
+            expect((code == 4) == (failed > 0), &format!("exits with {code} and has {failed} failures on file"));
+        }
+        Err(error) => expect(code == 3 && !bench.result().exists(), &format!("leaves no good record: {error}")),
+    }
+    if !gives_back(&fall.function)
+        && let Ok(Some(trace)) = bench.standin.trace()
+    {
+        expect(trace.leaks().is_empty(), &format!("leaks {:?}", trace.leaks()));
+    }
+    (wrong, code)
+}
+
+#[test]
+fn any_call_may_fail_once() {
+    let bench = Bench::text(SCENARIO);
+    let (output, run) = bench.measure();
+    assert_eq!(output.status.code(), Some(0), "the machine without faults fails: {}", stderr(&output));
+    assert!(run.complete && run.measurements().count() > 50, "{} measurements", run.measurements().count());
+    let trace = bench.standin.trace().unwrap().expect("a trace");
+    assert_eq!(trace.leaks(), [], "leaks without any fault");
+
+    let mut falls = Vec::new();
+    for (function, &calls) in &trace.calls {
+        let mut which = vec![1, 2, calls];
+        which.retain(|call| *call <= calls);
+        which.dedup();
+        falls.extend(which.into_iter().map(|call| Fall { function: function.clone(), call }));
+    }
+    assert!(trace.calls.len() >= 60, "the sweep walks only {} functions", trace.calls.len());
+
+    let taken = in_parallel(&falls, take);
+    let mut codes = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for (fall, (complaints, code)) in falls.iter().zip(&taken) {
+        *codes.entry(*code).or_insert(0) += 1;
+        wrong.extend(complaints.iter().map(|complaint| format!("{} failing at call {}: {complaint}", fall.function, fall.call)));
+    }
+    println!("{} functions, {} faults planted, exit codes {codes:?}", trace.calls.len(), falls.len());
+    assert!(wrong.is_empty(), "{} of {} faults are taken wrongly:\n{}", wrong.len(), falls.len(), wrong.join("\n"));
+}
