@@ -308,6 +308,92 @@ fn the_own_product_and_cublaslt_agree() {
 }
 
 #[test]
+fn fp8_products_have_plans_too() {
+    on("h200-1x", "fp8_products_have_plans_too", || {
+        let gpu = first_gpu();
+        let stream = gpu.stream().unwrap();
+        let (m, n, k) = (32_u32, 48_u32, 64_u32);
+        let a = gpu.allocate(Bytes(u64::from(m * k))).unwrap();
+        let b = gpu.allocate(Bytes(u64::from(n * k))).unwrap();
+        let c = gpu.allocate_elements::<u16>(u64::from(m * n)).unwrap();
+        // 0x38 is 1 in E4M3, so every element of the product is k.
+        stream.set(a.view::<u8>(), 0x38).unwrap();
+        stream.set(b.view::<u8>(), 0x38).unwrap();
+        let folder = std::env::var("LD_LIBRARY_PATH").unwrap();
+        let library = CublasLt::open(&gpu, &PathBuf::from(folder).join("libcublasLt.so.12")).unwrap();
+        let plan = library.plan(LtFormat::E4m3, m, n, k, Bytes::mib(4)).unwrap();
+        plan.enqueue(&stream, a.view(), b.view(), c.view()).unwrap();
+        let product = c.read::<u16>(&stream, u64::from(m * n)).unwrap();
+        assert!(product.iter().all(|&bits| f32::from_bits(u32::from(bits) << 16) == k as f32));
+    });
+}
+
+#[test]
+fn peers_read_each_other_while_access_lasts() {
+    on("h100-8x-nvswitch", "peers_read_each_other_while_access_lasts", || {
+        let driver = Driver::open().unwrap();
+        let surveyed = survey(&driver);
+        assert_eq!(surveyed.len(), 8);
+        assert!(
+            surveyed.iter().enumerate().all(|(i, gpu)| gpu
+                .peer_access
+                .iter()
+                .enumerate()
+                .all(|(j, fact)| fact.known() == (i != j).then_some(&true)))
+        );
+        let [reader, owner] = [0, 3].map(|ordinal| Gpu::open(&driver, ordinal).unwrap());
+        let bytes = Bytes::kib(64);
+        let (here, there) = (reader.allocate(bytes).unwrap(), owner.allocate(bytes).unwrap());
+        let stream = reader.stream().unwrap();
+        let words = bytes.0 / 8;
+        let owners = owner.stream().unwrap();
+        owners.launch(&FillPattern { out: there.output(), words, seed: 5 }, Shape::line(8, 256)).unwrap();
+        let truth = there.read::<u64>(&owners, words).unwrap();
+        let copy = || stream.launch(&StreamCopy { a: there.input(), c: here.output(), vectors: bytes.0 / 16 }, Shape::line(8, 256));
+        let refused = copy().unwrap_err().to_string();
+        assert_eq!(refused, "launching stream_copy: `a` lies on GPU 3, which GPU 0 may not access; enable peer access first");
+        {
+            let access = reader.access(&owner).unwrap();
+            let again = reader.access(&owner).unwrap();
+            drop(access);
+            copy().unwrap();
+            assert_eq!(here.read::<u64>(&stream, words).unwrap(), truth);
+            assert_eq!((again.from().ordinal(), again.to().ordinal()), (0, 3));
+        }
+        assert!(copy().is_err());
+        // The copy engine moves data between GPUs with and without access.
+        stream.set(here.view::<u8>(), 0).unwrap();
+        stream.copy(here.view::<u8>(), there.view()).unwrap();
+        assert_eq!(here.read::<u64>(&stream, words).unwrap(), truth);
+        assert!(matches!(reader.access(&reader), Err(Error::Usage(_))));
+    });
+}
+
+#[test]
+fn a_system_without_peer_access_says_so() {
+    on("rtx4090-4x-no-p2p", "a_system_without_peer_access_says_so", || {
+        let driver = Driver::open().unwrap();
+        let [zero, one] = [0, 1].map(|ordinal| Gpu::open(&driver, ordinal).unwrap());
+        assert!(!driver.can_access_peer(zero.device(), one.device()).unwrap());
+        let error = zero.access(&one).unwrap_err().to_string();
+        assert!(
+            error.starts_with("enabling access from GPU 0 to GPU 1: cuCtxEnablePeerAccess returned CUDA_ERROR_PEER_ACCESS_UNSUPPORTED"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn a_slice_is_named_as_one() {
+    on("mig-slice", "a_slice_is_named_as_one", || {
+        let driver = Driver::open().unwrap();
+        let [device] = driver.devices() else { panic!("{:?}", driver.devices()) };
+        assert!(device.uuid.starts_with("MIG-"), "{} of {}", device.uuid, device.name);
+        assert_eq!(Gpu::open_by_uuid(&driver, &device.uuid.replace("MIG-", "GPU-")).unwrap().device(), device);
+    });
+}
+
+#[test]
 fn a_library_that_is_none_is_refused() {
     on("h200-1x", "a_library_that_is_none_is_refused", || {
         let gpu = first_gpu();

@@ -25,6 +25,8 @@ pub(super) mod status {
     pub(in crate::gpu) const ECC_UNCORRECTABLE: i32 = 214;
     /// A link is broken.
     pub(in crate::gpu) const NVLINK_UNCORRECTABLE: i32 = 220;
+    /// Two GPUs that cannot reach each other.
+    pub(in crate::gpu) const PEER_ACCESS_UNSUPPORTED: i32 = 217;
     /// PTX newer than the driver.
     pub(in crate::gpu) const UNSUPPORTED_PTX_VERSION: i32 = 222;
     /// Work is not finished.
@@ -141,6 +143,7 @@ const fn remedy(status: i32) -> &'static str {
         status::ECC_UNCORRECTABLE => {
             "the GPU's memory is faulty: stop using it and report it to its owner (`nvidia-smi -q -d ECC,ROW_REMAPPER`)"
         }
+        status::PEER_ACCESS_UNSUPPORTED => "this pair works through the host only (`nvidia-smi topo -p2p r` shows which do not)",
         status::NVLINK_UNCORRECTABLE => "an NVLink is faulty: report it to the machine's owner (`nvidia-smi nvlink -e`)",
         status::UNSUPPORTED_PTX_VERSION => "update the NVIDIA driver: it is older than the kernels' PTX",
         status::ILLEGAL_ADDRESS | status::LAUNCH_FAILED => {

@@ -241,7 +241,7 @@ impl PinnedBuffer {
             return None;
         }
         // SAFETY: within the buffer, aligned because the driver aligns allocations to pages, and alive as long as `self`. Only the gate calls
-        // this, on a buffer that no slice is ever made of, so that all accesses from the host are atomic.
+        // this; it holds no slice of the buffer while a kernel or a hold uses the words, so that all accesses from the host are atomic then.
         Some(unsafe { AtomicU32::from_ptr(self.address.cast::<u32>().add(index)) })
     }
 }
