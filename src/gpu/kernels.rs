@@ -144,7 +144,7 @@ kernels! {
         a: In<'a, u8> = rows.saturating_mul(cols), x: In<'a, f64> = rows, y: Out<'a, f64> = cols, rows: u64, cols: u64,
     }
 
-    /// C[m,n] = A[m,k]·B[n,k]ᵀ on the tensor cores, BF16 in and out, FP32 sums.
+    /// The m×n matrix C = A·Bᵀ of the m×k matrix A and the n×k matrix B on the tensor cores, BF16 in and out, FP32 sums.
     "gemm_bf16" gemm_bf16 = GemmBf16<'a> {
         a: In<'a, u16> = area(m, k), b: In<'a, u16> = area(n, k), c: Out<'a, u16> = area(m, n), m: u32, n: u32, k: u32,
     }
