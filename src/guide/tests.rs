@@ -154,6 +154,16 @@ fn sections_are_found_by_number_and_chapter() {
 }
 
 #[test]
+fn a_machine_that_was_only_looked_at_is_told_to_measure() {
+    let looked_at = Fixture::host_only().h100().run();
+    for run in [None, Some(&looked_at)] {
+        let all = tables(run, Lang::En);
+        let hints = all.iter().filter(|table| table.notes.iter().any(|note| note == NO_RUN.en)).count();
+        assert!(hints >= 4, "{hints} hints");
+    }
+}
+
+#[test]
 fn an_unknown_gpu_and_missing_facts_leave_gaps_not_errors() {
     let unknown = serde_json::json!({ "unknown": "no permission" });
     let run = Fixture::host_only()
