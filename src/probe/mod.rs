@@ -19,6 +19,7 @@ mod peer;
 mod pinned;
 mod rig;
 mod ring;
+pub mod selftest;
 mod shapes;
 pub mod storage;
 

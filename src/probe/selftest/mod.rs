@@ -1,0 +1,162 @@
+//! The self-test: does this GPU compute what it should?
+//!
+//! Every kernel runs on random input and its output is compared with the host's own computation of the definition (see
+//! [`reference`](crate::gpu::reference)), at sizes that are and that are not multiples of what a block works on. Then a share of the
+//! device's memory is filled with an address-dependent pattern and every word of it is read back, twice with different patterns, so that a
+//! stuck bit shows in one of them and two addresses that reach the same cell show in both.
+//!
+//! What is exact is compared bit for bit; where rounding differs between chips, the tolerance is that of the reference. A result is
+//! structured, and nothing is printed: [`Report::is_right`] is the verdict.
+
+mod arithmetic;
+mod memory;
+mod movement;
+
+use super::rig::{Bench, Rig};
+use crate::error::{Error, Result};
+use crate::machine::Machine;
+
+/// What the self-test is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Options {
+    /// Seed of the random input.
+    pub seed: u64,
+    /// Share of each GPU's free memory to test, from 0 to 0.9.
+    pub share: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { seed: 1, share: 0.5 }
+    }
+}
+
+/// What came out of one check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The answer was right.
+    Right,
+    /// It was not: what was expected, and what was found.
+    Wrong(String),
+    /// This GPU does not have what the check needs.
+    Waived(String),
+}
+
+/// One check on one GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// The GPU's number in the machine's list.
+    pub gpu: u32,
+    /// The kernel, or `memory`.
+    pub name: &'static str,
+    /// How many elements or bytes were compared.
+    pub compared: u64,
+    /// What came out.
+    pub verdict: Verdict,
+}
+
+/// Every check of a self-test, in the order run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The checks.
+    pub checks: Vec<Check>,
+}
+
+impl Report {
+    /// Whether no check found anything wrong, and at least one found something right.
+    pub fn is_right(&self) -> bool {
+        let wrong = self.checks.iter().any(|check| matches!(check.verdict, Verdict::Wrong(_)));
+        !wrong && self.checks.iter().any(|check| check.verdict == Verdict::Right)
+    }
+}
+
+/// What a check found on a bench: elements compared, and what is wrong.
+type Finding = Result<(u64, Option<String>)>;
+
+/// A check: its name, whether this GPU can do it, and how.
+struct Exam {
+    name: &'static str,
+    possible: fn(&Bench) -> bool,
+    run: fn(&Bench, u64) -> Finding,
+}
+
+/// Test the GPUs with these indices. `heard` is given each check as soon as it is done; `stopped` is asked between them.
+///
+/// # Errors
+/// [`Error::Unavailable`] without a usable GPU; [`Error::Usage`] for a share that cannot be; [`Error::Gpu`] when a call fails, which is not the
+/// same as a wrong answer: those are in the report. [`Error::Interrupted`] when `stopped` says so.
+pub fn run(machine: &Machine, gpus: &[u32], options: Options, heard: &mut dyn FnMut(&Check), stopped: &dyn Fn() -> bool) -> Result<Report> {
+    if !(0.0..=0.9).contains(&options.share) {
+        return Err(Error::usage(format!("expected a share of memory from 0 to 0.9 but found {}", options.share)));
+    }
+    let mut rig = Rig::default();
+    let mut report = Report::default();
+    for &gpu in gpus {
+        let bench = rig.bench(machine, gpu)?;
+        let mut note = |name, compared, verdict| {
+            let check = Check { gpu, name, compared, verdict };
+            heard(&check);
+            report.checks.push(check);
+        };
+        for exam in movement::EXAMS.iter().chain(arithmetic::EXAMS) {
+            if stopped() {
+                return Err(Error::Interrupted);
+            }
+            if (exam.possible)(&bench) {
+                let (compared, wrong) = (exam.run)(&bench, options.seed)?;
+                note(exam.name, compared, wrong.map_or(Verdict::Right, Verdict::Wrong));
+            } else {
+                note(exam.name, 0, Verdict::Waived("this chip lacks the instruction".into()));
+            }
+        }
+        let (compared, wrong) = memory::test(&bench, options, stopped)?;
+        note("memory", compared, wrong.map_or(Verdict::Right, Verdict::Wrong));
+        // The next GPU's test should not find this one's context in its way.
+        drop(bench);
+        rig.close(gpu);
+    }
+    Ok(report)
+}
+
+/// A check that every GPU can do.
+const fn always(_: &Bench) -> bool {
+    true
+}
+
+/// The first place where `found` is not what `expected` says, as `differs` judges. `None` when there is none.
+fn first_wrong<T: std::fmt::Debug>(found: &[T], expected: impl Fn(u64) -> T, differs: impl Fn(&T, &T) -> bool) -> Option<String> {
+    let mut wrong =
+        found.iter().zip(0..).map(|(found, index)| (index, found, expected(index))).filter(|(_, found, expected)| differs(found, expected));
+    let (index, found_first, expected_first) = wrong.next()?;
+    Some(format!(
+        "{} of {} elements, the first at {index}: expected {expected_first:?} but found {found_first:?}",
+        1 + wrong.count(),
+        found.len()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(verdict: Verdict) -> Check {
+        Check { gpu: 0, name: "empty", compared: 1, verdict }
+    }
+
+    #[test]
+    fn a_report_is_right_when_something_was_checked_and_nothing_is_wrong() {
+        let waived = || check(Verdict::Waived("none".into()));
+        assert!(!Report::default().is_right());
+        assert!(!Report { checks: vec![waived()] }.is_right());
+        assert!(Report { checks: vec![waived(), check(Verdict::Right)] }.is_right());
+        assert!(!Report { checks: vec![check(Verdict::Right), check(Verdict::Wrong("bit".into()))] }.is_right());
+    }
+
+    #[test]
+    fn the_first_wrong_element_is_named_and_all_are_counted() {
+        let found = [0u64, 1, 7, 3, 9];
+        let wrong = first_wrong(&found, |index| index, |a, b| a != b);
+        assert_eq!(wrong.as_deref(), Some("2 of 5 elements, the first at 2: expected 2 but found 7"));
+        assert_eq!(first_wrong(&found[..2], |index| index, |a, b| a != b), None);
+    }
+}
