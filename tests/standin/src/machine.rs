@@ -121,7 +121,8 @@ impl Machine {
     /// The stamp of a place.
     pub(crate) fn stamp(&self, at: usize) -> Stamp {
         match self.memory.generation(at) {
-            Some(generation) => (generation, 0),
+            Some((generation, true)) => (generation, 0),
+            Some((generation, false)) => (generation, self.epoch),
             None => (self.host_writes, self.epoch),
         }
     }

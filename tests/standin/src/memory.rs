@@ -94,9 +94,9 @@ impl Memory {
         self.block(address, 1).map_or(0, |(start, block)| start + block.bytes - address)
     }
 
-    /// The block's number of writes, or `None` for memory that the host may have changed behind our back.
-    pub(crate) fn generation(&self, address: usize) -> Option<u64> {
-        self.block(address, 1).filter(|(_, block)| matches!(block.place, Place::Device(_))).map(|(_, block)| block.generation)
+    /// The number of the block's last write by this driver, and whether only this driver can write it; `None` outside all blocks.
+    pub(crate) fn generation(&self, address: usize) -> Option<(u64, bool)> {
+        self.block(address, 1).map(|(_, block)| (block.generation, matches!(block.place, Place::Device(_))))
     }
 
     /// Notes that the block at `address` was written.

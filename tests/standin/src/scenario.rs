@@ -456,7 +456,8 @@ pub struct Link {
     pub staged_both_gbs: f64,
     /// Least time of one copy, and time of one dependent remote load.
     pub latency_us: f64,
-    /// Makes pairs tell apart: all rates of the pair (from, to) are multiplied by 1 − spread × ((8 from + to) mod 64) / 64.
+    /// Makes pairs tell apart: the one-way rates of the pair (from, to) are multiplied by 1 − spread × ((8 from + to) mod 64) / 64, the two-way
+    /// rates likewise with the smaller index first, so that both directions end together.
     #[serde(default)]
     pub spread: f64,
     /// How NVML places the pair: `board`, `switch`, `switches`, `bridge`, `node` or `system`.
@@ -639,16 +640,13 @@ impl Scenario {
             None => self.link_default.clone()?,
         };
         #[expect(clippy::cast_precision_loss, reason = "below 64")]
-        let factor = 1.0 - link.spread * ((8 * from + to) % 64) as f64 / 64.0;
-        for rate in [
-            &mut link.ce_gbs,
-            &mut link.ce_both_gbs,
-            &mut link.sm_gbs,
-            &mut link.sm_both_gbs,
-            &mut link.staged_gbs,
-            &mut link.staged_both_gbs,
-        ] {
-            *rate *= factor;
+        let factor = |first: usize, second: usize| 1.0 - link.spread * ((8 * first + second) % 64) as f64 / 64.0;
+        let (alone, both) = (factor(from, to), factor(from.min(to), from.max(to)));
+        for rate in [&mut link.ce_gbs, &mut link.sm_gbs, &mut link.staged_gbs] {
+            *rate *= alone;
+        }
+        for rate in [&mut link.ce_both_gbs, &mut link.sm_both_gbs, &mut link.staged_both_gbs] {
+            *rate *= both;
         }
         Some(link)
     }
