@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
+#[macro_use]
 mod support;
 
 use std::ffi::{CStr, c_char};

@@ -13,7 +13,6 @@ pub struct Rig {
 }
 
 /// Calls an exported function and gives its result code.
-#[macro_export]
 macro_rules! call {
     ($rig:expr, $name:ident ( $($value:expr => $type:ty),* $(,)? )) => {{
         // SAFETY: the types given here are those of the C declaration.
