@@ -1,12 +1,18 @@
 //! `inspect`: what this machine is.
 
-use super::{Common, Status, print};
+use super::{Common, Format, Status, print, print_tables};
 use crate::assay;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
+use crate::report;
 
-pub(super) fn inspect(_: &Common) -> Result<Status> {
+/// Tables for people; for programs the facts themselves, as they stand in a result file.
+pub(super) fn inspect(common: &Common) -> Result<Status> {
     let machine = machine();
+    if common.format != Format::Json {
+        print_tables(&report::inspect(&machine), common)?;
+        return Ok(Status::Done);
+    }
     let text = serde_json::to_string_pretty(&machine).map_err(|error| Error::measurement("writing the machine", error))?;
     print(&format!("{text}\n"))?;
     Ok(Status::Done)

@@ -2,7 +2,7 @@
 //!
 //! A **disk** here is a mounted file system that could hold a model or a data set: one entry per device, at its shortest mount point. A
 //! container has dozens of single files bound from the host's disk (`/etc/hosts`, driver libraries below `/usr`) and the kernel's own file
-//! systems; those are left out.
+//! systems; those are left out, and so is RAM that cannot be written to.
 //!
 //! The **kind** decides what to expect of it. `nvme`, `ssd` and `hdd` are devices of this machine; `virtual` is a hypervisor's disk, whose
 //! `rotational` flag means nothing; `network` is a file system or block device on another machine, cloud volumes that pose as NVMe
@@ -95,7 +95,11 @@ fn worth_listing(mount: &Mount) -> bool {
     }
     let on_device = !mount.device.starts_with("0:") && !matches!(mount.kind.as_str(), "squashfs" | "iso9660" | "erofs");
     let kind = mount.kind.as_str();
-    on_device || kind == "tmpfs" || NETWORK.contains(&kind) || HYPERVISOR.contains(&kind) || LOCAL_WITHOUT_DEVICE.contains(&kind)
+    on_device
+        || kind == "tmpfs" && !mount.read_only
+        || NETWORK.contains(&kind)
+        || HYPERVISOR.contains(&kind)
+        || LOCAL_WITHOUT_DEVICE.contains(&kind)
 }
 
 /// One mount per device: what covers earlier mounts at the same place, then the shortest place.

@@ -87,6 +87,12 @@ fn a_later_mount_covers_an_earlier_one_at_the_same_place() {
 }
 
 #[test]
+fn memory_counts_where_it_can_be_written() {
+    let table = mount("0:50", "/ramdisk", "tmpfs", "tmpfs") + "1 2 0:51 / /masked ro,nosuid - tmpfs tmpfs rw\n";
+    assert_eq!(disks(&table, &[]), [named("/ramdisk", "tmpfs", "memory")]);
+}
+
+#[test]
 fn a_disk_that_does_not_answer_keeps_its_place_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("proc/self")).unwrap();

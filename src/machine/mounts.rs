@@ -12,6 +12,8 @@ pub(super) struct Mount {
     pub(super) root: String,
     /// Where it is mounted.
     pub(super) point: String,
+    /// Whether nothing can be written through this mount.
+    pub(super) read_only: bool,
     /// File system type.
     pub(super) kind: String,
     /// What was mounted: a device file, an export, or any word.
@@ -29,12 +31,13 @@ pub(super) fn read(tree: Tree<'_>) -> Fact<Vec<Mount>> {
 fn line(text: &str) -> Option<Mount> {
     let (front, back) = text.split_once(" - ")?;
     let mut front = front.split(' ').skip(2);
-    let (device, root, point) = (front.next()?, front.next()?, front.next()?);
+    let (device, root, point, flags) = (front.next()?, front.next()?, front.next()?, front.next()?);
     let mut back = back.split(' ');
     Some(Mount {
         device: device.to_owned(),
         root: unescape(root),
         point: unescape(point),
+        read_only: flags.split(',').any(|flag| flag == "ro"),
         kind: back.next()?.to_owned(),
         source: unescape(back.next()?),
         options: back.next().unwrap_or_default().to_owned(),
@@ -63,7 +66,8 @@ mod tests {
     #[test]
     fn a_line_is_read_with_and_without_optional_fields() {
         let plain = line("27 1 254:0 / /data\\040set rw - ext4 /dev/vda rw,discard").unwrap();
-        assert_eq!(plain.point, "/data set");
+        assert_eq!((plain.point.as_str(), plain.read_only), ("/data set", false));
+        assert!(line("27 1 254:0 / /data ro,nosuid - ext4 /dev/vda rw").is_some_and(|mount| mount.read_only));
         assert_eq!((plain.kind.as_str(), plain.source.as_str(), plain.options.as_str()), ("ext4", "/dev/vda", "rw,discard"));
         let shared = line("36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 shared:2 - xfs /dev/root rw").unwrap();
         assert_eq!((shared.device.as_str(), shared.root.as_str(), shared.point.as_str()), ("98:0", "/mnt1", "/mnt2"));

@@ -19,6 +19,7 @@ use nvml_wrapper::enum_wrappers::device::{
 };
 use nvml_wrapper::enums::device::{SampleValue, UsedGpuMemory};
 use nvml_wrapper::error::NvmlError;
+use nvml_wrapper::struct_wrappers::device::PciInfo;
 use nvml_wrapper::structs::device::FieldId;
 
 use crate::error::{Error, Result};
@@ -36,6 +37,9 @@ const MOST_PORTS: u32 = 36;
 
 /// NVML's field numbers for remapped rows (`nvml.h`, `NVML_FI_DEV_REMAPPED_*`): by corrected errors, by uncorrected, pending, failed.
 const REMAPPED_FIELDS: [u32; 4] = [142, 143, 144, 145];
+
+/// PCI ids of the NVSwitches on A100 and H100 boards, device above vendor; switches of other generations are known by their class.
+const NVSWITCHES: [u32; 2] = [0x1af1_10de, 0x22a3_10de];
 
 /// NVML, loaded and initialised; clones share it.
 #[derive(Debug, Clone)]
@@ -240,11 +244,14 @@ fn remapped_rows(device: &Device<'_>) -> Fact<RemappedRows> {
     };
     let numbers: std::result::Result<Vec<u32>, NvmlError> =
         samples.into_iter().map(|sample| sample.and_then(|sample| sample.value).map(|value| whole(&value))).collect();
-    match fact("remapped rows", numbers).known().map(Vec::as_slice) {
-        Some([corrected, uncorrected, pending, failed]) => {
-            Fact::Known(RemappedRows { corrected: *corrected, uncorrected: *uncorrected, pending: *pending != 0, failed: *failed != 0 })
-        }
-        _ => Fact::unknown("NVML, remapped rows: not supported by this GPU"),
+    match fact("remapped rows", numbers) {
+        Fact::Known(numbers) => match numbers.as_slice() {
+            [corrected, uncorrected, pending, failed] => {
+                Fact::Known(RemappedRows { corrected: *corrected, uncorrected: *uncorrected, pending: *pending != 0, failed: *failed != 0 })
+            }
+            _ => Fact::unknown("NVML, remapped rows: not every field was answered"),
+        },
+        Fact::Unknown { unknown } => Fact::Unknown { unknown },
     }
 }
 
@@ -290,7 +297,7 @@ fn nvlinks(device: &Device<'_>) -> Fact<Vec<NvLink>> {
                 active,
                 version: link.version().ok(),
                 // An unplugged port has nobody at its other end.
-                peer: if active { link.remote_pci_info().ok().map(|pci| pci_address(pci.domain, pci.bus, pci.device, 0)) } else { None },
+                peer: if active { link.remote_pci_info().ok().map(|pci| far_end(&pci)) } else { None },
             }),
             Err(NvmlError::NotSupported | NvmlError::InvalidArg) => {}
             Err(error) if links.is_empty() => return fact("NVLink", Err(error)),
@@ -298,6 +305,12 @@ fn nvlinks(device: &Device<'_>) -> Fact<Vec<NvLink>> {
         }
     }
     Fact::Known(links)
+}
+
+/// The far end of a link: a switch by its name, anything else by its address. (NVML can also say what kind of device it is, but
+/// nvml-wrapper 0.13 passes that answer's address wrongly and always reports an unknown kind.)
+fn far_end(pci: &PciInfo) -> String {
+    if NVSWITCHES.contains(&pci.pci_device_id) { "NVSwitch".to_owned() } else { pci_address(pci.domain, pci.bus, pci.device, 0) }
 }
 
 fn peer(from: &Board<'_>, to: &Board<'_>, links: &Fact<Vec<NvLink>>) -> NvmlPeer {
@@ -408,6 +421,15 @@ mod tests {
         assert_eq!(ports_between(&switched, Some("0000:01:00.0"), true), 18);
         assert_eq!(ports_between(&switched, None, false), 0);
         assert_eq!(ports_between(&[], Some("0000:01:00.0"), true), 0);
+    }
+
+    #[test]
+    fn a_switch_is_named_and_anything_else_keeps_its_address() {
+        let end = |pci_device_id| {
+            far_end(&PciInfo { bus: 0xc1, bus_id: String::new(), device: 0, domain: 0, pci_device_id, pci_sub_system_id: None })
+        };
+        assert_eq!(end(0x22a3_10de), "NVSwitch");
+        assert_eq!(end(0x2330_10de), "0000:c1:00.0");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! and markup in Markdown, formulas in CSV.
 
 mod csv;
+mod inspect;
 mod json;
 mod markdown;
 mod measurements;
@@ -13,6 +14,7 @@ mod words;
 
 pub use crate::table::{Align, Cell, Column, Number, Table};
 pub use csv::csv;
+pub use inspect::inspect;
 pub use json::json;
 pub use markdown::markdown;
 pub use measurements::measurements;
