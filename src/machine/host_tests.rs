@@ -28,8 +28,9 @@ fn disk(mount: &str, device: &str, kind: &str, file_system: &str) -> Value {
     json!({"mount": mount, "device": device, "kind": kind, "file_system": file_system, "size": size.size, "free": size.free})
 }
 
-fn cpus(ranges: &[std::ops::Range<u32>]) -> Vec<u32> {
-    ranges.iter().cloned().flatten().collect()
+/// The numbers from and up to those given.
+fn cpus(ranges: &[(u32, u32)]) -> Vec<u32> {
+    ranges.iter().flat_map(|(first, last)| *first..=*last).collect()
 }
 
 const KIB: u64 = 1024;
@@ -42,8 +43,8 @@ fn two_sockets_of_64_cores() {
             "allowed_threads": 256, "cgroup_cpus": null, "isa": ["avx", "avx2", "fma", "f16c"],
         },
         "numa": [
-            {"node": 0, "cpus": cpus(&[0..64, 128..192]), "memory": 1_056_564_780 * KIB, "distances": [10, 32]},
-            {"node": 1, "cpus": cpus(&[64..128, 192..256]), "memory": 1_056_923_432 * KIB, "distances": [32, 10]},
+            {"node": 0, "cpus": cpus(&[(0, 63), (128, 191)]), "memory": 1_056_564_780 * KIB, "distances": [10, 32]},
+            {"node": 1, "cpus": cpus(&[(64, 127), (192, 255)]), "memory": 1_056_923_432 * KIB, "distances": [32, 10]},
         ],
         "memory": {
             "total": 2_113_488_212 * KIB, "available": 2_080_000_000 * KIB, "cgroup_limit": null, "shm": 1 << 26, "memlock": null,
@@ -68,7 +69,7 @@ fn a_container_with_limits_inside_limits() {
             "isa": ["avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16",
                     "amx_tile", "amx_int8", "amx_bf16"],
         },
-        "numa": [{"node": 0, "cpus": cpus(&[0..32]), "memory": 264_092_672 * KIB, "distances": [10]}],
+        "numa": [{"node": 0, "cpus": cpus(&[(0, 31)]), "memory": 264_092_672 * KIB, "distances": [10]}],
         "memory": {
             "total": 264_092_672 * KIB, "available": 250_000_000 * KIB, "cgroup_limit": 64_u64 << 30, "shm": 1 << 26, "memlock": 64 << 20,
         },
@@ -113,7 +114,7 @@ fn grace_hopper() {
             "isa": ["asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve", "sve2", "svebf16", "svei8mm"],
         },
         "numa": [
-            {"node": 0, "cpus": cpus(&[0..72]), "memory": 501_000_000 * KIB, "distances": [10, 80]},
+            {"node": 0, "cpus": cpus(&[(0, 71)]), "memory": 501_000_000 * KIB, "distances": [10, 80]},
             {"node": 1, "cpus": [], "memory": 100_800_640 * KIB, "distances": [80, 10]},
         ],
         "memory": {

@@ -210,8 +210,8 @@ fn milliwatts(number: u32) -> Watts {
 
 fn clocks(device: &Device<'_>, clock: Clock) -> Clocks {
     Clocks {
-        current: fact("current clock", device.clock_info(clock.clone())).map(megahertz),
-        maximum: fact("highest clock", device.max_clock_info(clock.clone())).map(megahertz),
+        current: fact("current clock", device.clock_info(clock)).map(megahertz),
+        maximum: fact("highest clock", device.max_clock_info(clock)).map(megahertz),
         application: fact("application clock", device.applications_clock(clock)).map(megahertz),
     }
 }

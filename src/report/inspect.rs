@@ -45,6 +45,10 @@ impl Draft {
         }
     }
 
+    fn words(&mut self, label: &str, fact: &Fact<String>) -> Cell {
+        self.cell(label, fact, |text| word(text))
+    }
+
     fn reason(&mut self, label: &str, why: &str) {
         let position = self.reasons.iter().position(|(known, _)| known == why).unwrap_or_else(|| {
             self.reasons.push((why.to_owned(), Vec::new()));
@@ -73,8 +77,8 @@ fn bytes(size: &Bytes) -> Cell {
     Cell::plain(*size)
 }
 
-fn word(text: &String) -> Cell {
-    Cell::text(text.clone())
+fn word(text: &str) -> Cell {
+    Cell::text(text)
 }
 
 fn yes_or_no(answer: bool) -> Cell {
@@ -135,10 +139,10 @@ fn identity(machine: &Machine) -> Table {
         let row = [
             count(&gpu.index),
             word(&gpu.uuid),
-            draft.cell("PCI address", &gpu.pci_address, word),
-            draft.cell("PCI id", &gpu.pci_id, word),
-            draft.cell("board id", &gpu.pci_subsystem_id, word),
-            draft.cell("VBIOS", &gpu.vbios, word),
+            draft.words("PCI address", &gpu.pci_address),
+            draft.words("PCI id", &gpu.pci_id),
+            draft.words("board id", &gpu.pci_subsystem_id),
+            draft.words("VBIOS", &gpu.vbios),
         ];
         draft.table.row(row);
     }
@@ -212,7 +216,7 @@ fn state(machine: &Machine) -> Table {
                 Cell::text(format!("{}{states}", rows.corrected.saturating_add(rows.uncorrected)))
             }),
             draft.cell("MIG", &gpu.mig, |on| Cell::text(if *on { "on" } else { "off" })),
-            draft.cell("virtual", &gpu.virtualization, word),
+            draft.words("virtual", &gpu.virtualization),
             draft.cell("PCIe", &gpu.pcie, |link| {
                 let most = |number: Option<u32>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
                 let (generation, width) = (most(link.generation_max), most(link.width_max));
@@ -311,7 +315,7 @@ fn host(machine: &Machine) -> Table {
         ("hypervisor", &host.hypervisor),
         ("processor", &cpu.model),
     ] {
-        rows.push((fact, draft.cell(fact, value, word)));
+        rows.push((fact, draft.words(fact, value)));
     }
     rows.push(("instruction set", word(&cpu.architecture)));
     for (fact, value) in [
@@ -402,7 +406,7 @@ fn disks(machine: &Machine) -> Table {
 fn libraries(machine: &Machine) -> Table {
     let mut draft = Draft::new(machine, "Libraries", [Column::text("library", "library"), Column::text("path", "found at")]);
     for library in &machine.libraries {
-        draft.table.row([word(&library.name), library.path.as_ref().map_or_else(|| Cell::text("not found"), word)]);
+        draft.table.row([word(&library.name), library.path.as_deref().map_or_else(|| Cell::text("not found"), word)]);
     }
     if machine.libraries.iter().any(|library| library.path.is_none()) {
         draft.table.note("--format json lists the folders that were searched");
