@@ -273,7 +273,7 @@ fn wrong_words(found: &[u64], words: u64) -> Option<String> {
     match found {
         [0, _] => None,
         [errors, first, ..] => {
-            Some(format!("{errors} of {words} words of 8 bytes differ from what was written, the first at byte {}", first * 8))
+            Some(format!("{errors} of {words} words of 8 bytes differ from what was written, the first at byte {}", first.saturating_mul(8)))
         }
         _ => Some("the check gave no answer".into()),
     }

@@ -1,0 +1,262 @@
+//! Every GPU probe on the stand-in driver: what is reported must be the scenario's truth, and what is corrupted must be found.
+#![allow(clippy::unwrap_used)] // A failed expectation is a failed test, also in a test's own helpers.
+
+mod common;
+
+use common::{Bench, stderr};
+use gpu_assay::measure::{Case, Measurement, Outcome};
+use gpu_assay::probe::selftest::{self, Options, Verdict};
+use gpu_assay::record::Run;
+use gpu_assay_standin::{FAULT, Standin, scenario};
+
+/// Largest error of a reported median where the scenario has no noise.
+const TOLERANCE: f64 = 0.005;
+
+/// Run `probes` and read the record; nothing may have failed or leaked.
+fn measured(scenario: &str, probes: &[&str]) -> (Bench, Run) {
+    let bench = Bench::named(scenario);
+    let output = bench.run(&[&["measure", "--effort", "quick", "-o", "r.json"], probes].concat());
+    let run = Run::read(&bench.result()).unwrap_or_else(|error| panic!("{error}\n{}", stderr(&output)));
+    let failed: Vec<&Outcome> = run.outcomes.iter().filter(|outcome| outcome.is_failure()).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(run.simulated && run.complete);
+    assert_eq!(bench.standin.trace().unwrap().unwrap().leaks(), []);
+    (bench, run)
+}
+
+/// Whether what was measured is the truth.
+fn assert_true(case: &Case, found: f64, truth: f64) {
+    assert!((found / truth - 1.0).abs() <= TOLERANCE, "{case}: {found:e} where the truth is {truth:e}");
+}
+
+fn gigabytes(measurement: &Measurement) -> f64 {
+    measurement.bandwidth().unwrap().point / 1e9
+}
+
+/// Where a ring of this size lives, by the latencies of the scenario.
+fn latency(gpu: &scenario::Gpu, bytes: u64) -> f64 {
+    if bytes <= gpu.l1_bytes() {
+        gpu.cache.l1_ns
+    } else if bytes <= gpu.l2_bytes() {
+        gpu.cache.l2_ns
+    } else {
+        gpu.cache.dram_ns
+    }
+}
+
+#[test]
+fn memory_caches_copies_and_launches_come_out_at_the_truth() {
+    let (bench, run) = measured("h200-1x", &["memory", "dram", "cache", "copy", "launch"]);
+    let gpu = &bench.standin.scenario().gpus[0];
+    let mut seen = 0;
+    for measurement in run.measurements() {
+        let case = &measurement.case;
+        let bytes = case.get_bytes("bytes").map_or(0, |bytes| bytes.0);
+        // A small copy is dominated by the link's latency, which has no rate of its own in the scenario.
+        let small = bytes < 1 << 20;
+        let pinned = case.get_word("memory") == Some("pinned");
+        let truth = match case.mechanism() {
+            "dram.read" => gpu.dram.read_gbs,
+            "dram.write" => gpu.dram.write_gbs,
+            "dram.copy" => gpu.dram.copy_gbs,
+            "dram.scale" => gpu.dram.scale_gbs,
+            "dram.add" => gpu.dram.add_gbs,
+            "dram.triad" => gpu.dram.triad_gbs,
+            "cache.read" if bytes <= gpu.l2_bytes() => gpu.cache.l2_read_gbs,
+            "cache.read" => gpu.dram.read_gbs,
+            "copy.h2d" | "copy.d2h" | "copy.both" if small => {
+                assert_true(case, measurement.latency().unwrap().point * 1e6, gpu.host_link.latency_us);
+                continue;
+            }
+            "copy.h2d" if pinned => gpu.host_link.h2d_gbs,
+            "copy.d2h" if pinned => gpu.host_link.d2h_gbs,
+            // Both directions carry the same bytes, so the time is the slower one's but for its end, when it has the link alone.
+            "copy.both" => {
+                let (up, down) = (gpu.host_link.h2d_both_gbs, gpu.host_link.d2h_both_gbs);
+                let found = gigabytes(measurement);
+                assert!(found >= 2.0 * up.min(down) * (1.0 - TOLERANCE) && found <= (up + down) * (1.0 + TOLERANCE), "{case}: {found}");
+                continue;
+            }
+            "copy.h2d" => gpu.host_link.pageable_h2d_gbs,
+            "copy.d2h" => gpu.host_link.pageable_d2h_gbs,
+            "cache.latency" => {
+                assert_true(case, measurement.latency().unwrap().point * 1e9, latency(gpu, bytes));
+                seen += 1;
+                continue;
+            }
+            "launch.kernel" => {
+                assert_true(case, measurement.latency().unwrap().point * 1e6, gpu.launch.host_us.max(gpu.launch.kernel_us));
+                continue;
+            }
+            "launch.graph" => {
+                assert_true(case, measurement.latency().unwrap().point * 1e6, gpu.launch.graph_kernel_us);
+                continue;
+            }
+            "launch.sync" => {
+                assert_true(case, measurement.latency().unwrap().point * 1e6, gpu.launch.host_us + gpu.launch.kernel_us);
+                continue;
+            }
+            other => panic!("no truth for {other}"),
+        };
+        assert_true(case, gigabytes(measurement), truth);
+        seen += 1;
+    }
+    assert!(seen >= 18, "only {seen} cases were compared");
+    let observed = |name: &str| {
+        let found = run.outcomes.iter().find_map(|outcome| match outcome {
+            Outcome::Observed(observation) if observation.case.mechanism() == name => Some(observation.bytes.0),
+            _ => None,
+        });
+        found.unwrap_or_else(|| panic!("{name} was not observed"))
+    };
+    assert_eq!(observed("memory.context"), gpu.cost.context_mib << 20);
+    assert_eq!(observed("memory.cublaslt"), gpu.cost.cublaslt_mib << 20);
+    assert!(observed("memory.allocatable") <= gpu.memory_bytes() * 9 / 10);
+}
+
+#[test]
+fn matrix_products_come_out_at_the_truth() {
+    let (bench, run) = measured("h200-1x", &["matmul"]);
+    let gpu = &bench.standin.scenario().gpus[0];
+    let library = gpu.cublaslt.unwrap();
+    let mut seen = 0;
+    for measurement in run.measurements() {
+        let rates = if measurement.case.get_word("engine") == Some("own") { &gpu.matmul } else { &library };
+        let teraflops = match measurement.case.mechanism() {
+            "matmul.bf16" => rates.bf16_tflops,
+            _ => rates.e4m3_tflops.unwrap(),
+        };
+        let truth = measurement.work.compute.0 / rates.seconds(measurement.work.compute.0, teraflops);
+        assert_true(&measurement.case, measurement.throughput().unwrap().point, truth);
+        for condition in ["algorithm", "data", "seed", "rotation"] {
+            assert!(measurement.conditions.contains_key(condition), "{}: no {condition}", measurement.case);
+        }
+        seen += 1;
+    }
+    assert!(seen >= 4, "only {seen} products were measured");
+}
+
+/// Every peer case of a scenario against its matrix of links.
+fn assert_peers(scenario: &str) -> usize {
+    let (bench, run) = measured(scenario, &["peer"]);
+    let mut seen = 0;
+    for measurement in run.measurements() {
+        let case = &measurement.case;
+        let [from, to] = ["from", "to"].map(|axis| case.get_count(axis).unwrap() as usize);
+        let link = |from, to| bench.standin.scenario().link(from, to).unwrap();
+        let kernel = case.get_word("engine") == Some("sm");
+        let one_way = |link: &scenario::Link| match (link.p2p, kernel) {
+            (true, true) => link.sm_gbs,
+            (true, false) => link.ce_gbs,
+            (false, _) => link.staged_gbs,
+        };
+        let both_ways = |link: &scenario::Link| match (link.p2p, kernel) {
+            (true, true) => link.sm_both_gbs,
+            (true, false) => link.ce_both_gbs,
+            (false, _) => link.staged_both_gbs,
+        };
+        let route = if link(from, to).p2p { "peer" } else { "host" };
+        assert_eq!(measurement.conditions.get("route").map(String::as_str), Some(route), "{case}");
+        match case.mechanism() {
+            "peer.write" => assert_true(case, gigabytes(measurement), one_way(&link(from, to))),
+            "peer.read" => assert_true(case, gigabytes(measurement), one_way(&link(to, from))),
+            "peer.both" => {
+                let (there, back) = (both_ways(&link(from, to)), both_ways(&link(to, from)));
+                let found = gigabytes(measurement);
+                let possible = 2.0 * there.min(back) * (1.0 - TOLERANCE)..=(there + back) * (1.0 + TOLERANCE);
+                assert!(possible.contains(&found), "{case}: {found} outside of {possible:?}");
+            }
+            "peer.latency" => assert_true(case, measurement.latency().unwrap().point * 1e6, link(from, to).latency_us),
+            other => panic!("no truth for {other}"),
+        }
+        seen += 1;
+    }
+    seen
+}
+
+#[test]
+fn every_pair_of_eight_gpus_comes_out_at_its_own_link() {
+    // Per ordered pair write and read by both engines, and latency; per unordered pair both ways by both engines.
+    assert_eq!(assert_peers("h100-8x-nvswitch"), 56 * 5 + 28 * 2);
+}
+
+#[test]
+fn a_pair_with_half_the_lanes_shows_it() {
+    assert_eq!(assert_peers("a100-pcie-2x-one-x8"), 2 * 5 + 2);
+}
+
+#[test]
+fn without_peer_access_copies_go_through_the_host_and_kernels_are_waived() {
+    assert_eq!(assert_peers("rtx4090-4x-no-p2p"), 12 * 2 + 6);
+}
+
+/// Measure one probe while copies or launches of `function` are corrupted from the given call on; the cases that were found wrong.
+fn wrong_answers(probe: &str, fault: &str) -> Vec<String> {
+    let bench = Bench::named("h200-1x");
+    let output = bench.command(&["measure", probe, "--effort", "quick", "-o", "r.json"]).env(FAULT, fault).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    let run = Run::read(&bench.result()).unwrap();
+    let wrong = run.outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Failed { case, wrong_answer: true, error } => Some(format!("{case}: {error}")),
+        _ => None,
+    });
+    wrong.collect()
+}
+
+#[test]
+fn a_corrupted_copy_is_a_wrong_answer() {
+    let wrong = wrong_answers("copy", "cuMemcpyHtoDAsync_v2:40:corrupt");
+    assert!(wrong.iter().any(|text| text.starts_with("copy.") && text.contains("words of 8 bytes differ")), "{wrong:?}");
+}
+
+#[test]
+fn corrupted_kernels_are_wrong_answers() {
+    // The launch is one of many in the middle of sampling; the corruption must survive until the check or be seen by it.
+    let wrong = wrong_answers("dram", "cuLaunchKernel:300+:corrupt");
+    assert!(wrong.iter().any(|text| text.starts_with("dram.")), "{wrong:?}");
+    let wrong = wrong_answers("matmul", "cuLaunchKernel:100+:corrupt");
+    assert!(wrong.iter().any(|text| text.starts_with("matmul.")), "{wrong:?}");
+}
+
+/// Tells the inner half of a test that it is the inner half.
+const INSIDE: &str = "PROBES_ON_STANDIN_INSIDE";
+
+/// Run `body` in a process of its own on the scenario's machine, with `fault`.
+fn inside(scenario: &str, test: &str, fault: &str, body: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    let standin = Standin::named(scenario).unwrap();
+    let mut command = standin.command(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(INSIDE, "1").env(FAULT, fault);
+    let output = command.output().unwrap();
+    let text = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat();
+    assert!(output.status.success() && text.contains("1 passed"), "{test} on {scenario}:\n{text}");
+    assert_eq!(standin.trace().unwrap().unwrap().leaks(), []);
+}
+
+fn tested() -> selftest::Report {
+    let options = Options { seed: 7, share: 0.2 };
+    selftest::run(&gpu_assay::assay::inspect(), &[0], options, &mut |_| {}, &|| false).unwrap()
+}
+
+#[test]
+fn the_self_test_passes_on_a_right_device() {
+    inside("h200-1x", "the_self_test_passes_on_a_right_device", "", || {
+        let report = tested();
+        let others: Vec<_> = report.checks.iter().filter(|check| check.verdict != Verdict::Right).collect();
+        assert!(report.is_right() && others.is_empty(), "{others:#?}");
+        assert_eq!(report.checks.len(), 31);
+    });
+}
+
+#[test]
+fn the_self_test_finds_corrupted_kernels() {
+    inside("h200-1x", "the_self_test_finds_corrupted_kernels", "cuLaunchKernel:1+:corrupt", || {
+        let report = tested();
+        assert!(!report.is_right());
+        let wrong = report.checks.iter().filter(|check| matches!(check.verdict, Verdict::Wrong(_))).count();
+        assert!(wrong >= 20, "{:#?}", report.checks);
+    });
+}
