@@ -191,32 +191,40 @@ fn without_peer_access_copies_go_through_the_host_and_kernels_are_waived() {
     assert_eq!(assert_peers("rtx4090-4x-no-p2p"), 12 * 2 + 6);
 }
 
-/// Measure one probe while copies or launches of `function` are corrupted from the given call on; the cases that were found wrong.
-fn wrong_answers(probe: &str, fault: &str) -> Vec<String> {
+/// Measure `probe` twice, the second time with the answer of one call corrupted: the one `back` calls before the last of `function`. Time is
+/// virtual and the data seeded, so both runs make the same calls. Returns the cases that were found wrong.
+fn found_when_corrupted(probe: &str, function: &str, back: u64) -> Vec<String> {
     let bench = Bench::named("h200-1x");
-    let output = bench.command(&["measure", probe, "--effort", "quick", "-o", "r.json"]).env(FAULT, fault).output().unwrap();
+    let arguments = ["measure", probe, "--effort", "quick", "-o", "r.json"];
+    let output = bench.run(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let calls = bench.standin.trace().unwrap().unwrap().calls[function];
+    let output = bench.command(&arguments).env(FAULT, format!("{function}:{}:corrupt", calls - back)).output().unwrap();
     assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
-    let run = Run::read(&bench.result()).unwrap();
-    let wrong = run.outcomes.iter().filter_map(|outcome| match outcome {
-        Outcome::Failed { case, wrong_answer: true, error } => Some(format!("{case}: {error}")),
+    let wrong = |outcome: &Outcome| match outcome {
+        Outcome::Failed { case, wrong_answer, error } => {
+            assert!(wrong_answer, "{case}: {error}");
+            Some(error.clone())
+        }
         _ => None,
-    });
-    wrong.collect()
+    };
+    Run::read(&bench.result()).unwrap().outcomes.iter().filter_map(wrong).collect()
 }
 
 #[test]
 fn a_corrupted_copy_is_a_wrong_answer() {
-    let wrong = wrong_answers("copy", "cuMemcpyHtoDAsync_v2:40:corrupt");
-    assert!(wrong.iter().any(|text| text.starts_with("copy.") && text.contains("words of 8 bytes differ")), "{wrong:?}");
+    // The last upload sets up the counters of the check, the one before is the last pageable copy to the device.
+    let wrong = found_when_corrupted("copy", "cuMemcpyHtoDAsync_v2", 1);
+    let [wrong] = &wrong[..] else { panic!("{wrong:?}") };
+    assert!(wrong.starts_with("copy.h2d/") && wrong.contains("1 of ") && wrong.contains("words of 8 bytes differ"), "{wrong}");
 }
 
 #[test]
-fn corrupted_kernels_are_wrong_answers() {
-    // The launch is one of many in the middle of sampling; the corruption must survive until the check or be seen by it.
-    let wrong = wrong_answers("dram", "cuLaunchKernel:300+:corrupt");
-    assert!(wrong.iter().any(|text| text.starts_with("dram.")), "{wrong:?}");
-    let wrong = wrong_answers("matmul", "cuLaunchKernel:100+:corrupt");
-    assert!(wrong.iter().any(|text| text.starts_with("matmul.")), "{wrong:?}");
+fn a_corrupted_stream_is_a_wrong_answer() {
+    // The last launch compares, the one before makes what to compare with, and the one before that is the last triad that was timed.
+    let wrong = found_when_corrupted("dram", "cuLaunchKernel", 2);
+    let [wrong] = &wrong[..] else { panic!("{wrong:?}") };
+    assert!(wrong.starts_with("dram.triad/") && wrong.contains("words of 8 bytes differ"), "{wrong}");
 }
 
 /// Tells the inner half of a test that it is the inner half.

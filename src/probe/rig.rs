@@ -272,9 +272,10 @@ impl Clock for EventClock {
 fn wrong_words(found: &[u64], words: u64) -> Option<String> {
     match found {
         [0, _] => None,
-        [errors, first, ..] => {
-            Some(format!("{errors} of {words} words of 8 bytes differ from what was written, the first at byte {}", first.saturating_mul(8)))
-        }
+        [errors, first, ..] => Some(format!(
+            "{errors} of {words} words of 8 bytes differ from what was written, the first at byte {}",
+            first.saturating_mul(8)
+        )),
         _ => Some("the check gave no answer".into()),
     }
 }
