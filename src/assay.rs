@@ -26,6 +26,8 @@ pub struct Request<'a> {
     pub gpus: Vec<u32>,
     /// How thorough.
     pub effort: Effort,
+    /// Sampled time that the GPU cases and the host cases may each take together, instead of the effort's.
+    pub time: Option<Seconds>,
     /// Seed of generated data.
     pub seed: u64,
     /// Folder in which the storage probe may write.
@@ -78,17 +80,17 @@ pub fn run(
     listener: &mut dyn Listener,
     stopped: &dyn Fn() -> bool,
 ) -> Result<Run> {
-    let settings = Settings { effort: request.effort, probes: request.chosen, gpus: request.gpus.clone(), seed: request.seed };
+    let settings = Settings { effort: request.effort, probes: request.chosen.clone(), gpus: request.gpus.clone(), seed: request.seed };
     let mut record = empty(machine, settings);
-    record.started = request.started;
-    record.program.kernels = request.kernels;
+    record.started.clone_from(&request.started);
+    record.program.kernels.clone_from(&request.kernels);
     if !request.identify {
         record.machine = machine.anonymous()?;
     }
     // Before anything is measured: a folder that cannot be written is better found now.
     keep(&record)?;
 
-    let errands = errands(machine, request.probes, &request.gpus, request.effort, &mut record);
+    let errands = errands(machine, &request, &mut record);
     let mut lab = Lab {
         machine,
         effort: request.effort,
@@ -155,9 +157,10 @@ fn failed(case: &Case, error: &Error) -> Outcome {
 }
 
 /// Every case to run with its share of the time. Probes that this machine cannot run at all are waived in the record here.
-fn errands<'a>(machine: &Machine, probes: &[&'a dyn Probe], gpus: &[u32], effort: Effort, record: &mut Run) -> Vec<Errand<'a>> {
+fn errands<'a>(machine: &Machine, request: &Request<'a>, record: &mut Run) -> Vec<Errand<'a>> {
+    let (gpus, effort) = (&request.gpus, request.effort);
     let mut errands = Vec::new();
-    for &probe in probes {
+    for &probe in request.probes {
         match probe.needs(machine) {
             Err(waiver) => record.keep(Outcome::Waived { case: Case::new(probe.name()), waiver }),
             Ok(()) => errands.extend(probe.cases(machine, effort).into_iter().filter(|case| concerns(case, gpus)).map(|case| Errand {
@@ -168,7 +171,8 @@ fn errands<'a>(machine: &Machine, probes: &[&'a dyn Probe], gpus: &[u32], effort
         }
     }
     for on_gpu in [false, true] {
-        let purse = if on_gpu { effort.gpu_budget(gpus.len()) } else { effort.host_budget() };
+        let usual = if on_gpu { effort.gpu_budget(gpus.len()) } else { effort.host_budget() };
+        let purse = request.time.unwrap_or(usual);
         let mut shares: Vec<&mut Seconds> =
             errands.iter_mut().filter(|errand| is_on_gpu(&errand.case) == on_gpu).map(|errand| &mut errand.budget).collect();
         let total: Seconds = shares.iter().map(|share| **share).sum();

@@ -123,6 +123,7 @@ fn request<'a>(probes: &'a [&'a dyn Probe], gpus: Vec<u32>) -> Request<'a> {
         chosen: Vec::new(),
         gpus,
         effort: Effort::Quick,
+        time: None,
         seed: 1,
         scratch: Path::new("."),
         identify: false,
@@ -216,6 +217,11 @@ fn only_the_gpus_asked_for_are_measured_and_they_share_the_time() {
     let budgets = pairs.0.into_inner().unwrap();
     let purse = Effort::Quick.gpu_budget(2).0;
     assert!((budgets.iter().sum::<f64>() - purse).abs() < 1e-9 * purse, "{budgets:?} of {purse}");
+
+    let pairs = Pairs(std::sync::Mutex::default());
+    let short = Request { time: Some(Seconds(0.5)), ..request(&[&Mixed, &pairs], vec![0, 2]) };
+    assay::run(&machine(), short, &mut |_| Ok(()), &mut Silent, &|| false).unwrap();
+    assert!((pairs.0.into_inner().unwrap().iter().sum::<f64>() - 0.5).abs() < 1e-9);
 }
 
 #[test]

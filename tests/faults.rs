@@ -19,7 +19,7 @@ const SCENARIO: &str = include_str!("scenarios/sweep.toml");
 /// A run takes a second or two; far beyond that it hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 
-const ARGUMENTS: [&str; 5] = ["measure", "--effort", "quick", "-o", "r.json"];
+const ARGUMENTS: [&str; 7] = ["measure", "--effort", "quick", "--time", "100 ms", "-o", "r.json"];
 
 /// Returning what was taken cannot fail in a way the program could act on, so these may leave things behind.
 fn gives_back(function: &str) -> bool {

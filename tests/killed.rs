@@ -29,7 +29,7 @@ fn a_killed_run_keeps_what_it_had() {
     let kept = in_parallel(&seeds, |&seed| {
         let moment = length.mul_f64(SplitMix64(seed).uniform());
         let bench = Bench::text(SCENARIO);
-        let arguments = [&["measure", "--effort", "quick", "-o", "r.json"], &GPU_PROBES[..]].concat();
+        let arguments = [&["measure", "--effort", "quick", "--time", "100 ms", "-o", "r.json"], &GPU_PROBES[..]].concat();
         let mut child = bench.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(moment);
         // What a reader sees while the program runs, a moment before it dies, is there afterwards too.

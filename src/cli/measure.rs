@@ -14,6 +14,7 @@ use crate::probe::{Effort, PROBES, Probe};
 use crate::record::Run;
 use crate::report;
 use crate::table::{Cell, Column, Table};
+use crate::units::Seconds;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -67,6 +68,7 @@ pub(super) fn record(
         chosen,
         gpus,
         effort: measuring.effort.map_or(default_effort, Effort::from),
+        time: time(measuring.time)?,
         seed: measuring.seed,
         scratch: &scratch,
         identify: measuring.identify,
@@ -108,6 +110,16 @@ pub(super) fn status(record: &Run) -> Result<Status> {
         return Ok(Status::SomeFailed);
     }
     Ok(Status::Done)
+}
+
+/// A time that something can be measured in.
+fn time(wanted: Option<Seconds>) -> Result<Option<Seconds>> {
+    match wanted {
+        Some(time) if !(time.0 > 0.0 && time.0 <= 86_400.0) => {
+            Err(Error::usage(format!("--time {time}: expected more than nothing and at most a day")))
+        }
+        other => Ok(other),
+    }
 }
 
 /// The probes of these names, in the registry's order; all without names.

@@ -13,6 +13,7 @@ use crate::lang::Lang;
 use crate::probe::Effort;
 use crate::report;
 use crate::table::Table;
+use crate::units::Seconds;
 
 mod guide;
 mod inspect;
@@ -81,11 +82,15 @@ pub struct Measuring {
     #[arg(long, value_enum, global = true)]
     effort: Option<EffortArgument>,
 
+    /// Sampled time that the GPU's cases, and the host's, may take together, such as "30 s" [default: what --effort says]
+    #[arg(long, value_name = "TIME", global = true)]
+    time: Option<Seconds>,
+
     /// GPUs to use, by number or UUID, separated by commas [default: all]
     #[arg(long, value_name = "0,1|UUID", value_delimiter = ',', global = true)]
     gpu: Vec<String>,
 
-    /// Result file to write [default: DIR/<machine>.json]
+    /// Result file to write [default: MACHINE.json in the results folder]
     #[arg(short, long, value_name = "FILE", global = true)]
     output: Option<PathBuf>,
 

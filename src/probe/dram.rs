@@ -80,12 +80,17 @@ impl Operation {
     }
 }
 
-/// Sizes of one array: 1 and 4 GiB, or the largest power of two that fits.
+/// Sizes of one array: 1 and 4 GiB, or what fits, rounded down to an eighth of a power of two: a small device with a large cache may not
+/// have room for the next power.
 fn sizes(gpu: &Gpu, effort: Effort) -> Vec<Bytes> {
     let room = usable(gpu) / ARRAYS;
     let wanted = if effort == Effort::Quick { vec![Bytes::gib(1)] } else { vec![Bytes::gib(1), Bytes::gib(4)] };
     let fitting: Vec<Bytes> = wanted.into_iter().filter(|bytes| *bytes <= room && *bytes >= l2(gpu) * CACHES).collect();
-    if fitting.is_empty() { vec![power_of_two_below(room.min(Bytes::gib(4))).max(Bytes::mib(1))] } else { fitting }
+    if !fitting.is_empty() {
+        return fitting;
+    }
+    let room = room.min(Bytes::gib(4));
+    vec![room.round_down_to((power_of_two_below(room) / 8).max(Bytes::KIB)).max(Bytes::mib(1))]
 }
 
 impl Probe for Dram {

@@ -55,7 +55,7 @@ impl Bench {
 
     /// Measure with the GPU's probes into [`Self::result`].
     pub fn measure(&self) -> (Output, Run) {
-        let output = self.run(&[&["measure", "--effort", "quick", "-o", "r.json"], &GPU_PROBES[..]].concat());
+        let output = self.run(&[&["measure", "--effort", "quick", "--time", "100 ms", "-o", "r.json"], &GPU_PROBES[..]].concat());
         let run = Run::read(&self.result()).unwrap_or_else(|error| panic!("{error}\n{}", stderr(&output)));
         (output, run)
     }
