@@ -21,6 +21,7 @@ mod measure;
 mod progress;
 mod results;
 mod run;
+mod selftest;
 mod stop;
 
 /// Measures what a GPU machine really does, and plans with those numbers.
@@ -47,6 +48,8 @@ enum Command {
     Inspect {},
     /// Run probes and write a result file
     Measure(measure::Arguments),
+    /// Check every kernel's answer against a host reference, and the memory against a pattern
+    Selftest(selftest::Arguments),
     /// Print the hardware guide's tables with this machine's numbers in them
     Guide(guide::Arguments),
 }
@@ -196,6 +199,7 @@ fn dispatch(cli: &Cli) -> Result<Status> {
         None | Some(Command::Run {}) => run::run(&cli.common, &cli.measuring),
         Some(Command::Inspect {}) => inspect::inspect(&cli.common),
         Some(Command::Guide(arguments)) => guide::guide(&cli.common, arguments),
+        Some(Command::Selftest(arguments)) => selftest::selftest(&cli.common, &cli.measuring, arguments),
         Some(Command::Measure(arguments)) => measure::measure(&cli.common, &cli.measuring, arguments),
     }
 }

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::assay::Listener;
 use crate::measure::{Case, Outcome};
+use crate::probe::selftest::Check;
 use crate::units::{BytesPerSecond, FlopsPerSecond, Seconds};
 
 /// A line that shows the running case, the time left, and above it what was found.
@@ -17,8 +18,7 @@ pub(super) struct Progress {
 impl Progress {
     /// Visible on a terminal unless `hidden`.
     pub(super) fn new(hidden: bool) -> Self {
-        let visible = !hidden && io::stderr().is_terminal();
-        let bar = ProgressBar::with_draw_target(None, if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
+        let bar = bar(hidden);
         // The template is a constant; the fallback only spares a panic.
         let style =
             ProgressStyle::with_template("{bar:24} {pos}/{len} {prefix} {wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
@@ -26,6 +26,37 @@ impl Progress {
         bar.enable_steady_tick(Duration::from_millis(200));
         Self { bar }
     }
+}
+
+/// A line that counts the checks of a self-test.
+pub(super) struct Checks {
+    bar: ProgressBar,
+}
+
+impl Checks {
+    /// Visible on a terminal unless `hidden`.
+    pub(super) fn new(hidden: bool) -> Self {
+        let bar = bar(hidden);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar }
+    }
+
+    /// A check is done.
+    pub(super) fn heard(&self, check: &Check) {
+        self.bar.inc(1);
+        self.bar.set_message(format!("GPU {}: {} checked", check.gpu, check.name));
+    }
+}
+
+impl Drop for Checks {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn bar(hidden: bool) -> ProgressBar {
+    let visible = !hidden && io::stderr().is_terminal();
+    ProgressBar::with_draw_target(None, if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() })
 }
 
 impl Listener for Progress {
