@@ -205,7 +205,7 @@ pub fn inspect() -> Machine {
             let (major, minor) = driver.version();
             format!("{major}.{minor}")
         })),
-        simulated: driver.as_ref().is_ok_and(|driver| driver.simulated()),
+        simulated: driver.as_ref().map_or_else(|_| Driver::is_standin(), |driver| driver.simulated()),
     };
     let nvml = NvmlView::read(&Nvml::find(&environment));
     machine::assemble(Path::new("/"), std::env::consts::ARCH, &environment, &host::live_space, cuda, nvml)

@@ -219,7 +219,8 @@ fn only_the_gpus_asked_for_are_measured_and_they_share_the_time() {
     assert!((budgets.iter().sum::<f64>() - purse).abs() < 1e-9 * purse, "{budgets:?} of {purse}");
 
     let pairs = Pairs(std::sync::Mutex::default());
-    let short = Request { time: Some(Seconds(0.5)), ..request(&[&Mixed, &pairs], vec![0, 2]) };
+    let probes: [&dyn Probe; 2] = [&Mixed, &pairs];
+    let short = Request { time: Some(Seconds(0.5)), ..request(&probes, vec![0, 2]) };
     assay::run(&machine(), short, &mut |_| Ok(()), &mut Silent, &|| false).unwrap();
     assert!((pairs.0.into_inner().unwrap().iter().sum::<f64>() - 0.5).abs() < 1e-9);
 }

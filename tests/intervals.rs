@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Bench, in_parallel, stderr};
+use common::{Bench, in_parallel, stderr, tell};
 use gpu_assay::record::Run;
 
 const SCENARIO: &str = include_str!("scenarios/sweep.toml");
@@ -41,7 +41,7 @@ fn the_truth_lies_in_the_interval() {
             covered += u64::from(interval.contains(gigabytes * 1e9));
             worst = worst.max((interval.point / (gigabytes * 1e9) - 1.0).abs());
         }
-        println!("{mechanism}: truth inside in {covered} of {SEEDS} runs, worst error of the median {:.2} %", worst * 100.0);
+        tell(&format!("{mechanism}: truth inside in {covered} of {SEEDS} runs, worst error of the median {:.2} %", worst * 100.0));
         assert!(covered >= 93, "{mechanism}: the truth lies in the interval in only {covered} of {SEEDS} runs");
         assert!(worst < 0.01, "{mechanism}: a median is off by {:.2} %", worst * 100.0);
     }

@@ -8,7 +8,7 @@ mod common;
 use std::process::Stdio;
 use std::time::Instant;
 
-use common::{Bench, GPU_PROBES, in_parallel};
+use common::{Bench, GPU_PROBES, in_parallel, tell};
 use gpu_assay::record::Run;
 use gpu_assay::stats::SplitMix64;
 
@@ -48,6 +48,6 @@ fn a_killed_run_keeps_what_it_had() {
         after.len()
     });
     let (none, all) = (kept.iter().filter(|kept| **kept == 0).count(), kept.iter().filter(|kept| **kept == order.len()).count());
-    println!("{KILLS} kills within {length:?}: {none} left no outcome, {all} left all of {}", order.len());
+    tell(&format!("{KILLS} kills within {length:?}: {none} left no outcome, {all} left all of {}", order.len()));
     assert!(kept.iter().any(|kept| *kept > 0 && *kept < order.len()), "every kill came too early or too late to tell: {kept:?}");
 }

@@ -104,8 +104,7 @@ impl Api {
     /// Loads the driver's library and looks every function up; also says whether it is the test suite's stand-in.
     pub(super) fn load() -> Result<(Self, bool)> {
         let library = open_library()?;
-        // SAFETY: only the name's presence is asked for; the address is not used.
-        let simulated = unsafe { library.get::<*const c_void>(STANDIN_MARKER).is_ok() };
+        let simulated = has_marker(&library);
         Ok((Self::look_up(library).map_err(lacks)?, simulated))
     }
 
@@ -129,6 +128,20 @@ impl Api {
             Some(CStr::from_ptr(text).to_string_lossy().into_owned())
         }
     }
+}
+
+/// Whether the driver's library is the test suite's stand-in, also when it refuses to work.
+pub(super) fn is_standin() -> bool {
+    let Ok(library) = open_library() else { return false };
+    let found = has_marker(&library);
+    // A driver's library is not made to be unloaded.
+    std::mem::forget(library);
+    found
+}
+
+fn has_marker(library: &libloading::Library) -> bool {
+    // SAFETY: only the name's presence is asked for; the address is not used.
+    unsafe { library.get::<*const c_void>(STANDIN_MARKER).is_ok() }
 }
 
 /// Opens the driver's library.

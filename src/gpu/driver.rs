@@ -125,6 +125,11 @@ impl Driver {
         self.version
     }
 
+    /// Whether the driver here is the test suite's stand-in, also when it cannot be opened: what NVML says then is no more real.
+    pub fn is_standin() -> bool {
+        super::api::is_standin()
+    }
+
     /// Whether the driver is the test suite's stand-in, with no hardware behind it.
     pub const fn simulated(&self) -> bool {
         self.simulated

@@ -69,6 +69,12 @@ pub fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// A line in the test's output that the harness does not capture: what a sweep has covered is worth seeing when it passes, too.
+pub fn tell(line: &str) {
+    use std::io::Write;
+    writeln!(std::io::stderr(), "{line}").unwrap();
+}
+
 /// Waits for `child`; `None` when it took longer than `limit` and was killed.
 pub fn wait(mut child: Child, limit: Duration) -> Option<Output> {
     let begun = Instant::now();
