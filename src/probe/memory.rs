@@ -144,7 +144,7 @@ mod tests {
                 Ok(bytes.0 <= edge)
             }).unwrap();
             prop_assert!(tries <= MOST_TRIES);
-            prop_assert!(found.0 <= edge.max(0) && found.0 <= limit);
+            prop_assert!(found.0 <= edge && found.0 <= limit);
             let best = edge.min(limit);
             prop_assert!(best - found.0 <= limit / 1000 + 1, "{best} {found}");
         }

@@ -74,7 +74,7 @@ mod tests {
             let mut seen = std::collections::HashSet::new();
             let mut index = start;
             for _ in 0..lines {
-                prop_assert!(seen.insert(index) && index % 32 == 0);
+                prop_assert!(seen.insert(index) && index.is_multiple_of(32));
                 index = ring.next()[index as usize];
             }
             prop_assert_eq!(index, start);

@@ -130,7 +130,7 @@ fn fill_f32(bench: &Bench, seed: u64, distribution: Distribution) -> Finding {
         }?;
         let found = memory.read::<f32>(&bench.stream, n)?;
         let allowed = |expected: f32| if distribution == Distribution::Normal { normal_tolerance(expected) } else { 0.0 };
-        let differs = |found: &f32, expected: &f32| !((found - expected).abs() <= allowed(*expected));
+        let differs = |found: &f32, expected: &f32| !is_within((found - expected).abs(), allowed(*expected));
         Ok((n, first_wrong(&found, |index| random_f32(distribution, index, seed, 1.0), differs)))
     })
 }
@@ -143,7 +143,7 @@ fn fill_short(bench: &Bench, seed: u64, format: Format, distribution: Distributi
         let differs = |found: &f32, expected: &f32| match distribution {
             Distribution::Uniform => found.to_bits() != expected.to_bits(),
             // The least numbers of E5M2 and E4M3 are a fixed distance apart, of at most 2^-9.
-            Distribution::Normal => !((found - expected).abs() <= expected.abs() * format.step() + 2f32.powi(-9)),
+            Distribution::Normal => !is_within((found - expected).abs(), expected.abs() * format.step() + 2f32.powi(-9)),
         };
         Ok((n, first_wrong(&found, |index| format.random(distribution, index, seed), differs)))
     })
@@ -171,7 +171,7 @@ fn times_vector(bench: &Bench, seed: u64, format: Format, transposed: bool) -> F
             if transposed { matvec_transposed(&matrix, &vector, cols as usize) } else { matvec(&matrix, &vector, cols as usize) };
         let found = y.read::<f64>(&bench.stream, wanted)?;
         // Sums of a few hundred products below 1, in FP64 and in any order.
-        let differs = |found: &f64, expected: &f64| !((found - expected).abs() <= 1e-12 * given as f64);
+        let differs = |found: &f64, expected: &f64| !is_within((found - expected).abs(), 1e-12 * given as f64);
         Ok((wanted, first_wrong(&found, |index| expected.get(index as usize).copied().unwrap_or(f64::NAN), differs)))
     })
 }
@@ -198,13 +198,18 @@ fn gemm(bench: &Bench, seed: u64, format: Format) -> Finding {
         let depth = depth as usize;
         let (expected, absolute) = (product(&a, &b, depth), product(&magnitudes(&a), &magnitudes(&b), depth));
         let wrong = found.iter().zip(&expected).zip(&absolute).enumerate().find(|(_, ((found, expected), absolute))| {
-            !((f64::from(**found) - **expected).abs() <= gemm_tolerance(**expected, **absolute, depth))
+            !is_within((f64::from(**found) - **expected).abs(), gemm_tolerance(**expected, **absolute, depth))
         });
         let wrong = wrong.map(|(at, ((found, expected), _))| {
             format!("{m}x{n}x{k}, row {}, column {}: expected {expected} but found {found}", at as u64 / columns, at as u64 % columns)
         });
         Ok((rows * columns, wrong))
     })
+}
+
+/// Whether a distance is allowed; one that is NaN is not.
+fn is_within<T: PartialOrd>(distance: T, allowed: T) -> bool {
+    distance <= allowed
 }
 
 /// Run a check on each of `inputs`, to the first that finds something.
