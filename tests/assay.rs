@@ -135,9 +135,11 @@ fn request<'a>(probes: &'a [&'a dyn Probe], gpus: Vec<u32>) -> Request<'a> {
 #[test]
 fn every_outcome_is_kept_and_none_ends_the_run() {
     let mut kept = Vec::new();
-    let record =
-        assay::run(&machine(), request(&[&Absent, &Mixed], vec![]), &mut |run: &Run| Ok(kept.push(run.clone())), &mut Silent, &|| false)
-            .unwrap();
+    let mut keep = |run: &Run| {
+        kept.push(run.clone());
+        Ok(())
+    };
+    let record = assay::run(&machine(), request(&[&Absent, &Mixed], vec![]), &mut keep, &mut Silent, &|| false).unwrap();
     let shown: Vec<String> = record
         .outcomes
         .iter()

@@ -184,3 +184,28 @@ fn an_interrupt_ends_the_run_within_moments_and_keeps_what_was_finished() {
     let record = Run::read(&path).unwrap();
     assert!(!record.complete && !record.outcomes.is_empty());
 }
+
+#[test]
+fn a_run_of_one_probe_keeps_what_the_others_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let measure = |probe: &str, seed: &str| {
+        let output = run(folder.path(), &["measure", probe, "--effort", "quick", "--time", "1 s", "--seed", seed, "--results", "r"]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    };
+    let files = || {
+        let mut names: Vec<_> = fs::read_dir(folder.path().join("r")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        names
+    };
+    measure("host", "1");
+    measure("storage", "1");
+    let [record] = &files()[..] else { panic!("{:?}", files()) };
+    let families =
+        |run: &Run| run.outcomes.iter().map(|outcome| outcome.case().family().to_owned()).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(families(&Run::read(record).unwrap()).into_iter().collect::<Vec<_>>(), ["host", "storage"]);
+
+    measure("host", "2");
+    let [record, old] = &files()[..] else { panic!("{:?}", files()) };
+    assert_eq!(families(&Run::read(record).unwrap()).into_iter().collect::<Vec<_>>(), ["host"], "other conditions do not mix");
+    assert_eq!(families(&Run::read(old).unwrap()).into_iter().collect::<Vec<_>>(), ["host", "storage"], "and are not lost");
+}

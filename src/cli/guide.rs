@@ -1,5 +1,7 @@
 //! `guide`: the hardware guide's tables with this machine's numbers in them.
 
+use std::path::Path;
+
 use clap::Args;
 
 use super::{Common, Status, inspect, print_tables, results};
@@ -41,16 +43,21 @@ pub(super) fn guide(common: &Common, arguments: &Arguments) -> Result<Status> {
             }
         }
     };
-    let calibration = Calibration::from_run(&run);
-    let recorded: Vec<Calibration> = results::others(common, path.as_deref()).iter().map(Calibration::from_recorded).collect();
-    let catalog = Catalog::embedded()?;
-    let input = Input { catalog: &catalog, here: Some((&run, &calibration)), recorded: &recorded, lang: common.lang.into() };
-    let tables: Vec<Table> = sections.iter().flat_map(|section| (section.tables)(&input)).collect();
-    print_tables(&tables, common)?;
+    print_tables(&tables(common, &sections, path.as_deref(), &run)?, common)?;
     Ok(Status::Done)
 }
 
-/// What the default command prints of a run.
-pub(super) fn summary(common: &Common, run: &Run) -> Result<Vec<Table>> {
-    Ok(guide::summary(run, &Calibration::from_run(run), &Catalog::embedded()?, common.lang.into()))
+fn tables(common: &Common, sections: &[&Section], path: Option<&Path>, run: &Run) -> Result<Vec<Table>> {
+    let calibration = Calibration::from_run(run);
+    let recorded: Vec<Calibration> = results::others(common, path).iter().map(Calibration::from_recorded).collect();
+    let catalog = Catalog::embedded()?;
+    let input = Input { catalog: &catalog, here: Some((run, &calibration)), recorded: &recorded, lang: common.lang.into() };
+    Ok(sections.iter().flat_map(|section| (section.tables)(&input)).collect())
+}
+
+/// What the default command prints of a run: the guide with its numbers, and the summary last, where a reader's eye falls.
+pub(super) fn of_run(common: &Common, path: &Path, run: &Run) -> Result<Vec<Table>> {
+    let mut tables = tables(common, &guide::SECTIONS.iter().collect::<Vec<_>>(), Some(path), run)?;
+    tables.extend(guide::summary(run, &Calibration::from_run(run), &Catalog::embedded()?, common.lang.into()));
+    Ok(tables)
 }

@@ -1,6 +1,6 @@
 //! `measure`: run probes and write a result file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -10,6 +10,7 @@ use crate::assay::{self, Request};
 use crate::error::{Error, Result};
 use crate::gpu;
 use crate::machine::Machine;
+use crate::measure::Outcome;
 use crate::probe::{Effort, PROBES, Probe};
 use crate::record::Run;
 use crate::report;
@@ -75,10 +76,47 @@ pub(super) fn record(
         started: now(),
         kernels: gpu::prebuilt::digest(),
     };
+    let earlier = if measuring.output.is_none() && !request.chosen.is_empty() { set_aside(&path, &request, machine)? } else { Vec::new() };
     let mut progress = Progress::new(common.no_progress);
-    let mut keep = |record: &Run| record.write(&path);
+    let mut keep = |record: &Run| with(&earlier, record).write(&path);
     let record = assay::run(machine, request, &mut keep, &mut progress, &stop::stopped)?;
     Ok((path, record))
+}
+
+/// The outcomes of other probes in the machine's own record at `path`, which a run of some probes must not lose: they stay in the file when
+/// the same program measured them in the same way. Otherwise they cannot stand in one record, and the old file moves to `….json.old`.
+fn set_aside(path: &Path, request: &Request<'_>, machine: &Machine) -> Result<Vec<Outcome>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let earlier = Run::read(path)?;
+    let same = earlier.program.kernels == request.kernels
+        && earlier.program.version == env!("CARGO_PKG_VERSION")
+        && earlier.settings.effort == request.effort
+        && earlier.settings.seed == request.seed
+        && earlier.simulated == machine.driver.simulated;
+    if same {
+        return Ok(earlier
+            .outcomes
+            .into_iter()
+            .filter(|outcome| !request.chosen.iter().any(|probe| probe == outcome.case().family()))
+            .collect());
+    }
+    let old = path.with_extension("json.old");
+    std::fs::rename(path, &old).map_err(|source| Error::File {
+        doing: "keeping the earlier record as",
+        path: old,
+        source,
+        remedy: "name another file with -o",
+    })?;
+    Ok(Vec::new())
+}
+
+/// The record with what was measured earlier.
+fn with(earlier: &[Outcome], record: &Run) -> Run {
+    let mut whole = record.clone();
+    whole.outcomes.splice(0..0, earlier.iter().cloned());
+    whole
 }
 
 /// How a finished run is judged by a script: 3 when nothing could be measured, 4 when something failed or the user stopped it.
@@ -86,12 +124,12 @@ pub(super) fn status(record: &Run) -> Result<Status> {
     if !record.complete {
         return Err(Error::Interrupted);
     }
-    let something = record.outcomes.iter().any(|outcome| !matches!(outcome, crate::measure::Outcome::Waived { .. }));
+    let something = record.outcomes.iter().any(|outcome| !matches!(outcome, Outcome::Waived { .. }));
     if !something {
         let why = record.outcomes.first().map_or_else(
             || "no probe has a case here".to_owned(),
             |outcome| match outcome {
-                crate::measure::Outcome::Waived { case, waiver } => format!("{case}: {waiver}"),
+                Outcome::Waived { case, waiver } => format!("{case}: {waiver}"),
                 other => other.case().to_string(),
             },
         );

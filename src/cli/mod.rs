@@ -26,7 +26,7 @@ mod stop;
 
 /// Measures what a GPU machine really does, and plans with those numbers.
 ///
-/// Without a command: inspect this machine, measure it, save the result, and print the hardware guide's summary with its numbers.
+/// Without a command: inspect this machine, measure it, save the result, and print the hardware guide with its numbers.
 #[derive(Debug, Parser)]
 #[command(name = "gpu-assay", version, max_term_width = 100)]
 pub struct Cli {
@@ -42,7 +42,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Inspect, measure, save and print the guide's summary (what happens without a command)
+    /// Inspect, measure, save and print the guide with its summary (what happens without a command)
     Run {},
     /// Show what this machine is: GPUs, links, driver, libraries, CPU, NUMA, memory, disks, limits
     Inspect {},

@@ -1,4 +1,4 @@
-//! The default command: inspect, measure, save, calibrate, print the guide's summary.
+//! The default command: inspect, measure, save, calibrate, print the guide and its summary.
 
 use super::{Common, Format, Measuring, Status, guide, inspect, measure, print, print_tables};
 use crate::error::Result;
@@ -7,9 +7,9 @@ use crate::probe::{Effort, PROBES};
 pub(super) fn run(common: &Common, measuring: &Measuring) -> Result<Status> {
     let machine = inspect::machine();
     let (path, record) = measure::record(common, measuring, &machine, PROBES, Vec::new(), Effort::Quick)?;
-    print_tables(&guide::summary(common, &record)?, common)?;
+    print_tables(&guide::of_run(common, &path, &record)?, common)?;
     if common.format == Format::Text {
-        print(&format!("\nsaved {}; `gpu-assay guide` prints the whole guide with these numbers\n", path.display()))?;
+        print(&format!("\nsaved {}; `gpu-assay guide` prints the guide again\n", path.display()))?;
     }
     measure::status(&record)
 }

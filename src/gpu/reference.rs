@@ -233,7 +233,7 @@ mod tests {
             (Fp8::E4m3, 0.015625, 0x08),    // 2^-6, the smallest normal
             (Fp8::E5m2, 1.0, 0x3c),
             (Fp8::E5m2, 57344.0, 0x7b),
-            (Fp8::E5m2, -1.52587890625e-5, 0x81), // 2^-16, the smallest
+            (Fp8::E5m2, -1.525_878_9e-5, 0x81), // 2^-16, the smallest
         ] {
             assert_eq!(format.encode(value), code, "{format:?} {value}");
             assert_eq!(format.decode(code).to_bits(), value.to_bits(), "{format:?} {code:#x}");

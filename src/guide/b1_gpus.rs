@@ -85,7 +85,7 @@ fn measured(input: &Input<'_>) -> Table {
 fn compared(input: &Input<'_>) -> Table {
     let mut columns = vec![
         Column::text("gpu", "GPU"),
-        Column::text("architecture", input.say(Text::new("architecture", "아키텍처"))),
+        Column::number("compute_capability", "CC"),
         Column::number("capacity", input.say(Text::new("memory", "메모리"))).unit("GiB"),
         Column::text("memory_type", input.say(Text::new("type", "종류"))),
         Column::number("bandwidth", input.say(Text::new("bandwidth", "대역폭"))).unit("GB/s"),
@@ -125,7 +125,7 @@ fn here_row(input: &Input<'_>, group: &[Here<'_>]) -> Vec<Cell> {
     let limit = slowest(group.iter().filter_map(|here| fact(&here.gpu.power.enforced, "NVML"))).or_else(|| Some(model?.tdp()));
     let mut row = vec![
         Cell::text(format!("▶ {count}{} {}", first.name(), input.say(Text::new("(this machine)", "(이 장비)")))),
-        Cell::text(model.map_or("–", |model| model.architecture.as_str())),
+        first.gpu.compute_capability.known().map_or(Cell::Empty, |found| capability(*found)),
         capacity.map_or(Cell::Empty, |bytes| Cell::figure_as(&bytes, format!("{:.1}", bytes.value.as_gib()))),
         Cell::text(model.map_or("–", |model| model.memory.kind.as_str())),
         gbs(bandwidth.as_ref()),
@@ -138,11 +138,16 @@ fn here_row(input: &Input<'_>, group: &[Here<'_>]) -> Vec<Cell> {
     row
 }
 
+/// A compute capability, which tells the generation in three letters.
+fn capability((major, minor): (u32, u32)) -> Cell {
+    Cell::text(format!("{major}.{minor}"))
+}
+
 fn datasheet_row(model: &GpuModel) -> Vec<Cell> {
     let capacity = model.capacity();
     let mut row = vec![
         Cell::text(&model.short_name),
-        Cell::text(&model.architecture),
+        capability(model.compute_capability()),
         Cell::figure_as(&capacity, format!("{:.1}", capacity.value.as_gib())),
         Cell::text(&model.memory.kind),
         gbs(Some(&model.bandwidth())),
@@ -164,7 +169,7 @@ fn recorded<'a>(input: &Input<'a>, model: &'a GpuModel) -> impl Iterator<Item = 
 fn recorded_row(input: &Input<'_>, model: &GpuModel, gpu: &GpuCalibration) -> Vec<Cell> {
     let mut row = vec![
         Cell::text(format!("{} {}", model.short_name, input.say(Text::new("(recorded)", "(기록됨)")))),
-        Cell::text(&model.architecture),
+        capability(model.compute_capability()),
         Cell::Empty,
         Cell::text(&model.memory.kind),
         gbs(gpu.dram_best().as_ref()),

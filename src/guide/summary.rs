@@ -126,23 +126,28 @@ fn gaps(run: &Run, lang: Lang) -> Option<Table> {
         ],
     )
     .in_lang(lang);
-    // Many cases of one mechanism share a reason: they are one row with a count.
-    let mut rows: Vec<(String, &'static str, String, usize)> = Vec::new();
+    // Without a GPU most probes share one reason: it is said once, with the mechanisms it kept from running.
+    let mut rows: Vec<(Vec<(String, usize)>, &'static str, String)> = Vec::new();
     for outcome in &run.outcomes {
         let (case, what, why) = match outcome {
             Outcome::Waived { case, waiver } => (case, WAIVED, waiver.to_string()),
             Outcome::Failed { case, error, wrong_answer } => (case, if *wrong_answer { WRONG } else { FAILED }, error.clone()),
             Outcome::Measured(_) | Outcome::Observed(_) => continue,
         };
-        let (case, what) = (case.mechanism().to_owned(), what.get(lang));
-        match rows.iter_mut().find(|row| (&row.0, row.1, &row.2) == (&case, what, &why)) {
-            Some(row) => row.3 += 1,
-            None => rows.push((case, what, why, 1)),
+        let (mechanism, what) = (case.mechanism(), what.get(lang));
+        let position = rows.iter().position(|row| (row.1, &row.2) == (what, &why)).unwrap_or_else(|| {
+            rows.push((Vec::new(), what, why));
+            rows.len() - 1
+        });
+        let mechanisms = &mut rows[position].0;
+        match mechanisms.iter_mut().find(|(kept, _)| kept == mechanism) {
+            Some((_, count)) => *count += 1,
+            None => mechanisms.push((mechanism.to_owned(), 1)),
         }
     }
-    for (case, what, why, count) in rows {
-        let case = if count > 1 { format!("{case} (×{count})") } else { case };
-        table.row([Cell::text(case), Cell::text(what), Cell::text(why)]);
+    for (mechanisms, what, why) in rows {
+        let counted = mechanisms.iter().map(|(name, count)| if *count > 1 { format!("{name} (×{count})") } else { name.clone() });
+        table.row([Cell::text(counted.collect::<Vec<_>>().join(", ")), Cell::text(what), Cell::text(why)]);
     }
     (!table.is_empty()).then_some(table)
 }

@@ -106,7 +106,7 @@ fn recorded_machines_lend_their_numbers_on_a_weaker_basis() {
     let text = guide(None, &recorded, Lang::En, Format::Csv);
     let rows: Vec<&str> = text.lines().filter(|line| line.contains("(recorded)")).collect();
     assert_eq!(rows.len(), 1, "one machine, and no simulated one: {rows:?}");
-    assert!(rows[0].starts_with("H100 SXM (recorded),Hopper,,,HBM3,") && rows[0].contains("measured on the same GPU model"), "{}", rows[0]);
+    assert!(rows[0].starts_with("H100 SXM (recorded),9.0,,,HBM3,") && rows[0].contains("measured on the same GPU model"), "{}", rows[0]);
 }
 
 #[test]

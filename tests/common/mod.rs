@@ -72,7 +72,7 @@ pub fn stdout(output: &Output) -> String {
 /// A line in the test's output that the harness does not capture: what a sweep has covered is worth seeing when it passes, too.
 pub fn tell(line: &str) {
     use std::io::Write;
-    writeln!(std::io::stderr(), "{line}").unwrap();
+    std::io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// Waits for `child`; `None` when it took longer than `limit` and was killed.
