@@ -127,7 +127,13 @@ fn gaps(run: &Run, lang: Lang) -> Option<Table> {
     )
     .in_lang(lang);
     // Without a GPU most probes share one reason: it is said once, with the mechanisms it kept from running.
-    let mut rows: Vec<(Vec<(String, usize)>, &'static str, String)> = Vec::new();
+    struct Gap {
+        /// With how many cases of each.
+        mechanisms: Vec<(String, usize)>,
+        what: &'static str,
+        why: String,
+    }
+    let mut rows: Vec<Gap> = Vec::new();
     for outcome in &run.outcomes {
         let (case, what, why) = match outcome {
             Outcome::Waived { case, waiver } => (case, WAIVED, waiver.to_string()),
@@ -135,17 +141,17 @@ fn gaps(run: &Run, lang: Lang) -> Option<Table> {
             Outcome::Measured(_) | Outcome::Observed(_) => continue,
         };
         let (mechanism, what) = (case.mechanism(), what.get(lang));
-        let position = rows.iter().position(|row| (row.1, &row.2) == (what, &why)).unwrap_or_else(|| {
-            rows.push((Vec::new(), what, why));
+        let position = rows.iter().position(|gap| (gap.what, &gap.why) == (what, &why)).unwrap_or_else(|| {
+            rows.push(Gap { mechanisms: Vec::new(), what, why });
             rows.len() - 1
         });
-        let mechanisms = &mut rows[position].0;
+        let mechanisms = &mut rows[position].mechanisms;
         match mechanisms.iter_mut().find(|(kept, _)| kept == mechanism) {
             Some((_, count)) => *count += 1,
             None => mechanisms.push((mechanism.to_owned(), 1)),
         }
     }
-    for (mechanisms, what, why) in rows {
+    for Gap { mechanisms, what, why } in rows {
         let counted = mechanisms.iter().map(|(name, count)| if *count > 1 { format!("{name} (×{count})") } else { name.clone() });
         table.row([Cell::text(counted.collect::<Vec<_>>().join(", ")), Cell::text(what), Cell::text(why)]);
     }
