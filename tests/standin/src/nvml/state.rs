@@ -5,7 +5,7 @@ use nvml_wrapper_sys::bindings::{nvmlFieldValue_t, nvmlUtilization_t, nvmlViolat
 use super::nvml;
 use crate::code::Nv;
 use crate::driver::{Driver, put};
-use crate::scenario::Gpu;
+use crate::scenario::{Gpu, Rows};
 
 /// `NVML_CLOCK_MEM`; 0 and 1 are graphics and multiprocessors, 3 is video.
 const MEMORY_CLOCK: u32 = 2;
@@ -209,16 +209,39 @@ nvml!(nvmlDeviceGetRetiredPagesPendingStatus |d| (handle: usize, pending: *mut u
 
 nvml!(nvmlDeviceGetFieldValues |d| (handle: usize, count: i32, values: *mut nvmlFieldValue_t) {
     d.nvml_device(handle)?;
+    let rows = d.nvml_board(handle)?.rows;
     let count = usize::try_from(count).map_err(|_| Nv::INVALID_ARGUMENT)?;
     for index in 0..count {
         if values.is_null() {
             return Err(Nv::INVALID_ARGUMENT);
         }
         // SAFETY: not null; the caller vouches for `count` elements.
-        unsafe { (*values.add(index)).nvmlReturn = i32::from(Nv::NOT_SUPPORTED).cast_unsigned() };
+        let value = unsafe { &mut *values.add(index) };
+        match rows.as_ref().and_then(|rows| remapped_rows(rows, value.fieldId)) {
+            Some(number) => {
+                value.valueType = UNSIGNED_INT;
+                value.value.uiVal = number;
+                value.nvmlReturn = 0;
+            }
+            None => value.nvmlReturn = i32::from(Nv::NOT_SUPPORTED).cast_unsigned(),
+        }
     }
     Ok(())
 });
+
+/// NVML's tag of a field whose value is a 32-bit count.
+const UNSIGNED_INT: u32 = 1;
+
+/// The fields about remapped rows: by corrected errors, by uncorrected errors, pending, failed.
+fn remapped_rows(rows: &Rows, field: u32) -> Option<u32> {
+    match field {
+        142 => Some(rows.corrected),
+        143 => Some(rows.uncorrected),
+        144 => Some(u32::from(rows.pending)),
+        145 => Some(u32::from(rows.failure)),
+        _ => None,
+    }
+}
 
 fn ecc_errors(gpu: &Gpu, kind: u32) -> Result<u64, Nv> {
     let ecc = gpu.ecc.filter(|ecc| ecc.enabled).ok_or(Nv::NOT_SUPPORTED)?;
