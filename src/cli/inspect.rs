@@ -14,7 +14,7 @@ pub(super) fn inspect(common: &Common) -> Result<Status> {
         return Ok(Status::Done);
     }
     let text = serde_json::to_string_pretty(&machine).map_err(|error| Error::measurement("writing the machine", error))?;
-    print(&format!("{text}\n"))?;
+    print(&format!("{}\n", report::escaped(&text)))?;
     Ok(Status::Done)
 }
 

@@ -1,5 +1,6 @@
 //! Comma-separated values (RFC 4180): numbers in base units, for spreadsheets and scripts.
 
+use super::words::visible;
 use crate::table::{Cell, Column, Table};
 
 /// `table` with one heading line: a column's key, with the base unit of its numbers in brackets. A column in which a basis occurs is followed by
@@ -35,8 +36,8 @@ fn show(cell: &Cell) -> String {
     match cell {
         Cell::Empty => String::new(),
         // A spreadsheet would take these for formulas; an apostrophe in front makes them text.
-        Cell::Text(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
-        Cell::Text(text) => text.clone(),
+        Cell::Text(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{}", visible(text)),
+        Cell::Text(text) => visible(text),
         Cell::Number(number) if number.value.is_finite() => number.value.to_string(),
         Cell::Number(_) => String::new(),
     }

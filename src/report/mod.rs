@@ -19,7 +19,7 @@ pub use json::json;
 pub use markdown::markdown;
 pub use measurements::measurements;
 pub use text::text;
-pub use words::{bar, sparkline, width};
+pub use words::{bar, escaped, sparkline, width};
 
 /// How to show tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub fn render(tables: &[Table], format: Format) -> String {
                 [table] => json(table),
                 _ => serde_json::Value::Array(tables.iter().map(json).collect()),
             };
-            format!("{value:#}\n")
+            format!("{}\n", escaped(&format!("{value:#}")))
         }
     }
 }

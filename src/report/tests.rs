@@ -234,6 +234,19 @@ proptest! {
     }
 
     #[test]
+    fn formats_for_programs_carry_no_control_characters_and_json_loses_nothing(name in any::<String>()) {
+        let mut table = Table::new("hostile", [Column::text("name", "name")]);
+        table.row([Cell::text(name.clone())]);
+        for format in [Format::Csv, Format::Json] {
+            let text = render(std::slice::from_ref(&table), format);
+            prop_assert!(!text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')), "{:?}", text);
+        }
+        let text = render(std::slice::from_ref(&table), Format::Json);
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(&read["rows"][0]["name"], &serde_json::Value::String(name));
+    }
+
+    #[test]
     fn no_format_panics(table in any_table(), limit in proptest::option::of(0..200usize)) {
         for format in [Format::Text { width: limit }, Format::Markdown, Format::Csv, Format::Json] {
             prop_assert!(render(&[table.clone(), table.clone()], format).ends_with('\n'));

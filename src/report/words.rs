@@ -17,11 +17,46 @@ pub(super) fn harmless(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => clean.push(' '),
-            _ if c.is_control() || is_invisible(c) => clean.extend(c.escape_unicode()),
+            _ if is_obeyed(c) => clean.extend(c.escape_unicode()),
             _ => clean.push(c),
         }
     }
     clean
+}
+
+/// `text` for a format that keeps its white space: what a terminal would obey beyond line breaks and tabs is written out as `\u{…}`, because
+/// a format for programs is looked at on a terminal, too.
+pub(super) fn visible(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_obeyed(c) && !is_white(c) { clean.extend(c.escape_unicode()) } else { clean.push(c) }
+    }
+    clean
+}
+
+/// JSON text in which every character that a terminal would obey is an escape sequence of JSON's own, so that nothing is lost. (The JSON
+/// standard wants that only below U+0020; a terminal obeys U+009B and the direction overrides as well.)
+pub fn escaped(json: &str) -> String {
+    let mut clean = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_obeyed(c) && !is_white(c) {
+            // Such characters occur within strings only, where their escape means the same.
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                clean.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            clean.push(c);
+        }
+    }
+    clean
+}
+
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || is_invisible(c)
+}
+
+fn is_white(c: char) -> bool {
+    matches!(c, '\n' | '\r' | '\t')
 }
 
 fn is_invisible(c: char) -> bool {
