@@ -1,6 +1,7 @@
 //! The run: every case of every probe, one after another, each outcome kept as soon as it is there.
 //!
-//! A run cannot be failed by a probe. A case that errs is recorded as failed and the next one begins; only the user's wish to stop and a
+//! A run cannot be failed by a probe. A case that errs is recorded as failed, or as waived when the
+//! machine lacks what it needs, and the next one begins; only the user's wish to stop and a
 //! record that cannot be written end it early. The run shares its time among the cases by their weights, host and GPU cases from separate
 //! purses, because a machine without a GPU must be done sooner.
 
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::gpu::{self, Driver};
 use crate::machine::nvml::Nvml;
 use crate::machine::{self, CudaView, Environment, Fact, Machine, NvmlView, host};
-use crate::measure::{Case, Outcome};
+use crate::measure::{Case, Outcome, Waiver};
 use crate::probe::{Effort, Lab, Probe, Rig};
 use crate::record::{Program, Run, SCHEMA_VERSION, Settings};
 use crate::units::Seconds;
@@ -111,6 +112,10 @@ pub fn run(
         let outcome = match errand.probe.run(&errand.case, &mut lab) {
             Ok(outcome) => outcome,
             Err(Error::Interrupted) => break,
+            // Nothing was tried and failed: this machine has not what the case needs.
+            Err(error @ Error::Unavailable { .. }) => {
+                Outcome::Waived { case: errand.case.clone(), waiver: Waiver::Unsupported { what: error.to_string() } }
+            }
             Err(error) => failed(&errand.case, &error),
         };
         listener.ends(&outcome);

@@ -12,6 +12,7 @@ pub(super) fn listen() {
     INSTALLED.get_or_init(|| {
         ctrlc::set_handler(|| {
             if STOPPED.swap(true, Ordering::Relaxed) {
+                super::complain("stopped at once on a second request; the finished probes are kept");
                 std::process::exit(4);
             }
         })

@@ -87,7 +87,7 @@ impl Failure {
     /// A call of a function that the library lacks.
     pub(super) fn missing(call: &'static str) -> Self {
         let (code, why) = ("no such function".into(), "the installed library does not have it".into());
-        Self::of_library(call, MISSING, Some(code), Some(why), remedy(MISSING))
+        Self { absent: true, ..Self::of_library(call, MISSING, Some(code), Some(why), remedy(MISSING)) }
     }
 
     /// The error, now that it is known what was being done.
@@ -180,9 +180,10 @@ mod tests {
         for absent in [status::NO_DEVICE, status::SYSTEM_NOT_READY, status::SYSTEM_DRIVER_MISMATCH, status::STUB_LIBRARY] {
             assert_eq!(error(absent).exit_code(), 3, "{absent}");
         }
-        for failed in [status::OUT_OF_MEMORY, status::ILLEGAL_ADDRESS, status::UNKNOWN, MISSING, 12345] {
+        for failed in [status::OUT_OF_MEMORY, status::ILLEGAL_ADDRESS, status::UNKNOWN, 12345] {
             assert_eq!(error(failed).exit_code(), 4, "{failed}");
         }
+        assert_eq!(Failure::missing("cuGraphLaunch").into_error("launching").exit_code(), 3);
     }
 
     #[test]
