@@ -198,6 +198,7 @@ fn the_clock_reads_the_true_rate_whatever_the_batch() {
         for array in &trial.arrays {
             clock.stream().set(array.view::<u8>(), 0).unwrap();
         }
+        clock.rehearse(&mut trial).unwrap();
         // 1200 launches do not fit behind one gate: the batch is timed in parts.
         for iterations in [20, 1200] {
             let time = clock.time(&mut trial, iterations).unwrap();
@@ -205,6 +206,26 @@ fn the_clock_reads_the_true_rate_whatever_the_batch() {
             let truth = Standin::named("h200-1x").unwrap().scenario().gpus[0].dram.triad_gbs * 1e9;
             // A kernel starts a fixed time after the one before it, which the arrays are large enough to hide to a tenth.
             assert!(rate < truth * 1.01 && rate > truth * 0.80, "{iterations}: {rate:e} of {truth:e}");
+        }
+    });
+}
+
+#[test]
+fn a_rehearsed_trial_loads_its_code_before_the_gate_is_shut() {
+    on("h200-1x", "a_rehearsed_trial_loads_its_code_before_the_gate_is_shut", || {
+        for rehearsed in [false, true] {
+            let gpu = first_gpu();
+            let mut clock = GpuClock::new(&gpu).unwrap();
+            let arrays = [(); 3].map(|()| gpu.allocate(Bytes::mib(1)).unwrap());
+            // The driver is not asked for the grid that fills the GPU: that would load the code.
+            let mut trial = Triads { stream: clock.stream().clone(), arrays, shape: Shape::line(64, 256), vectors: 1 << 16 };
+            if rehearsed {
+                clock.rehearse(&mut trial).unwrap();
+            }
+            match clock.time(&mut trial, 1) {
+                Ok(time) => assert!(rehearsed && time < Seconds(1e-3), "{time}"),
+                Err(error) => assert!(!rehearsed && error.to_string().contains("the gate was shut for more than 10 s"), "{error}"),
+            }
         }
     });
 }
@@ -426,6 +447,7 @@ fn session() -> Result<()> {
     event.is_reached()?;
     let shape = gpu.filling::<StreamTriad<'_>>(256)?;
     let mut trial = Triads { stream: stream.clone(), arrays, shape, vectors: 4096 };
+    clock.rehearse(&mut trial)?;
     clock.time(&mut trial, 3)?;
     let mut graph = Graph::repeating(&stream, &Empty {}, Shape::line(1, 32), 3)?;
     graph.launch(&stream)?;

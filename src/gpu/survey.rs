@@ -18,6 +18,9 @@ fn survey_device(driver: &Driver, device: &Device) -> CudaGpu {
     let toward_each = |question: &dyn Fn(&Device) -> Fact<bool>| {
         driver.devices().iter().map(|peer| if peer == device { Fact::unknown("the GPU itself") } else { question(peer) }).collect()
     };
+    // Where memory is the host's, the driver gives a clock that has nothing to do with its rate.
+    let integrated = driver.attribute(device, Attribute::Integrated).is_ok_and(|value| value != 0);
+    let memory_clock = if integrated { Fact::unknown("the GPU shares the host's memory") } else { clock(Attribute::MemoryClockKilohertz) };
     CudaGpu {
         uuid: device.uuid.clone(),
         name: device.name.clone(),
@@ -29,7 +32,7 @@ fn survey_device(driver: &Driver, device: &Device) -> CudaGpu {
         memory_bus_bits: attribute(Attribute::MemoryBusBits),
         l2: attribute(Attribute::L2Bytes).map(|bytes| Bytes(u64::from(bytes))),
         sm_clock_maximum: clock(Attribute::SmClockKilohertz),
-        memory_clock_maximum: clock(Attribute::MemoryClockKilohertz),
+        memory_clock_maximum: memory_clock,
         ecc_enabled: attribute(Attribute::Ecc).map(|value| value != 0),
         peer_access: toward_each(&|peer| Fact::from_result(driver.can_access_peer(device, peer))),
         native_atomics: toward_each(&|peer| Fact::from_result(driver.native_peer_atomics(device, peer))),

@@ -8,6 +8,14 @@ use crate::units::Seconds;
 
 /// Times batches of a trial's work.
 pub trait Clock {
+    /// Does the work once, untimed, before the first batch of a trial. Only a clock that holds the device while a batch is enqueued needs it.
+    ///
+    /// # Errors
+    /// As [`Clock::time`].
+    fn rehearse(&mut self, _trial: &mut dyn Trial) -> Result<()> {
+        Ok(())
+    }
+
     /// Time of `iterations` iterations of `trial`, finished before this returns.
     ///
     /// # Errors

@@ -47,6 +47,8 @@ pub fn sample(
     let shortest = Seconds(clock.resolution().0 * LEAST_RESOLUTIONS);
     let batch_time = plan.batch.max(shortest);
 
+    clock.rehearse(trial)?;
+
     // The first batches both warm the device up and find out how many iterations a batch needs. The first batch of a kind is often slow (a
     // cold cache, a page fault, a clock that sleeps), so a size is settled only when two batches in a row were long enough.
     let mut warmed = Seconds(0.0);

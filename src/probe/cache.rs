@@ -23,6 +23,10 @@ use crate::units::Bytes;
 /// Bytes that one launch of the sweep should move at least, so that its beginning and end do not count: some 200 µs.
 const LEAST_SWEPT: u64 = 1 << 30;
 
+/// Threads in a block of the sweep: as many as there can be. Every block sweeps the whole set, so with smaller and more of them one sweep of a
+/// set larger than the cache takes tenths of a second on a chip with many multiprocessors and narrow memory.
+const SWEEP_BLOCK: u32 = 1024;
+
 /// Rings up to this size are walked many times over in a launch, because the first-level cache is empty when a kernel starts.
 const SMALL_RING: Bytes = Bytes::kib(256);
 
@@ -126,7 +130,7 @@ impl Sweep {
     fn new(bench: &Bench, bytes: Bytes, seed: u64) -> Result<Self> {
         let memory = bench.gpu.allocate(bytes)?;
         let sink = bench.gpu.allocate_elements::<u32>(4)?;
-        let shape = bench.shape::<CacheRead<'_>>()?;
+        let shape = bench.gpu.filling::<CacheRead<'_>>(SWEEP_BLOCK)?;
         bench.fill(memory.view(), seed)?;
         bench.stream.set(sink.view::<u8>(), 0)?;
         let vectors = bytes.0 / VECTOR.0;

@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(sizes(&large, Effort::Quick), [Bytes::gib(1)]);
         assert_eq!(sizes(&large, Effort::Standard), [Bytes::gib(1), Bytes::gib(4)]);
         let small = gpu(0, Bytes::mib(1024), Bytes::mib(4));
-        assert_eq!(sizes(&small, Effort::Standard), [Bytes::mib(192)], "60 % of 1 GiB is 614 MiB, a third of that 204, in eighths of 128");
+        assert_eq!(sizes(&small, Effort::Standard), [Bytes::mib(192)], "60 % of 1 GiB is 614 MiB, a third of that 204");
         let full = gpu(0, Bytes(0), Bytes::mib(50));
         assert_eq!(sizes(&full, Effort::Standard).len(), 1, "the case exists, and is waived");
     }

@@ -65,29 +65,18 @@ impl Rig {
         Ok(driver)
     }
 
-    /// The position in the driver's list of the GPU with this index in the machine's list, found by UUID.
-    fn ordinal(&mut self, machine: &Machine, index: u32) -> Result<u32> {
-        let listed = machine.gpus.iter().find(|gpu| gpu.index == index);
-        let driver = self.driver()?;
-        listed.and_then(|gpu| driver.devices().iter().find(|device| device.uuid == gpu.uuid)).map(|device| device.ordinal).ok_or_else(
-            || Error::Unavailable {
-                doing: format!("opening GPU {index}"),
-                why: "the driver does not list a device with its UUID".into(),
-                remedy: "see CUDA_VISIBLE_DEVICES, and whether `gpu-assay inspect` still lists it".into(),
-            },
-        )
-    }
-
     /// The GPU with this index in the machine's list, opened on first use.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] when the driver does not list it, and as [`Gpu::open`].
+    /// [`Error::Usage`] when the machine has no such GPU, otherwise as [`Gpu::open_by_uuid`].
     pub(super) fn bench(&mut self, machine: &Machine, index: u32) -> Result<Bench> {
         if let Some(bench) = self.benches.get(&index) {
             return Ok(bench.clone());
         }
-        let (driver, ordinal) = (self.driver()?, self.ordinal(machine, index)?);
-        let gpu = Gpu::open(&driver, ordinal)?;
+        let driver = self.driver()?;
+        let listed = machine.gpus.iter().find(|gpu| gpu.index == index);
+        let listed = listed.ok_or_else(|| Error::usage(format!("no GPU {index} on this machine; `gpu-assay inspect` lists them")))?;
+        let gpu = Gpu::open_by_uuid(&driver, &listed.uuid)?;
         let bench = Bench { stream: gpu.stream()?, gpu, shapes: Rc::default() };
         self.benches.insert(index, bench.clone());
         Ok(bench)

@@ -154,6 +154,8 @@ fn a_gate_hides_the_launches_and_its_watchdog_ends_a_mistake() {
     let rig = Rig::ready(PAIR, "");
     let (gate, empty) = (function(&rig, "gate", "gate"), function(&rig, "empty", "empty"));
     let (stream, start, end) = (rig.stream(), rig.event(), rig.event());
+    // The first launch of a kernel loads it, which would wait for the gate.
+    assert_eq!(launch(&rig, empty, stream, 1, 32, &[]), 0);
     let flags = rig.pinned(8);
     let (open, timed_out) = (flags.as_ptr() as u64, flags.as_ptr() as u64 + 4);
     let enqueue = || {

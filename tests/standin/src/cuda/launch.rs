@@ -24,6 +24,7 @@ pub(crate) struct Function {
     module: u64,
     device: usize,
     kernel: usize,
+    launched: bool,
 }
 
 /// The part of `CUlaunchConfig` before the attributes, and those.
@@ -58,7 +59,7 @@ cuda!(cuModuleGetFunction |d| (function: *mut u64, module: u64, name: *const c_c
     let device = loaded.device;
     let handle = d.fresh();
     put(function, handle)?;
-    d.functions.insert(handle, Function { module, device, kernel });
+    d.functions.insert(handle, Function { module, device, kernel, launched: false });
     Ok(())
 });
 
@@ -121,6 +122,8 @@ cuda!(cuLaunchKernelEx |d| (config: *const LaunchConfig, function: u64, paramete
 impl Driver {
     fn load_module(&mut self, module: *mut u64, image: *const c_void) -> Result<(), Cu> {
         let device = self.current()?;
+        // Code goes into device memory, for which the real driver may wait for the device.
+        self.wait_device(device)?;
         let bytes = image_bytes(image)?;
         check_architecture(bytes, self.gpu(device))?;
         let has = |name: &str| bytes.windows(name.len()).any(|window| window == name.as_bytes());
@@ -140,7 +143,13 @@ impl Driver {
         stream: u64,
         parameters: *mut *mut c_void,
     ) -> Result<(), Cu> {
-        let function = *self.functions.get(&function).ok_or(Cu::INVALID_HANDLE)?;
+        let known = self.functions.get_mut(&function).ok_or(Cu::INVALID_HANDLE)?;
+        let first = !std::mem::replace(&mut known.launched, true);
+        let function = *known;
+        if first {
+            // Lazy loading: the first launch loads the kernel, for which the real driver may wait for the device.
+            self.wait_device(function.device)?;
+        }
         let stream = self.stream(stream)?;
         let device = self.stream_device(stream);
         let gpu = self.gpu(device);
