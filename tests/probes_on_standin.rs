@@ -268,3 +268,13 @@ fn the_self_test_finds_corrupted_kernels() {
         assert!(wrong >= 20, "{:#?}", report.checks);
     });
 }
+
+#[test]
+fn a_chip_older_than_every_kernel_is_waived() {
+    let bench = Bench::text(&include_str!("scenarios/sweep.toml").replace("cc = [8, 9]", "cc = [7, 0]"));
+    let output = bench.run(&["measure", "dram", "matmul", "--effort", "quick", "-o", "r.json"]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("needs compute capability 7.5, found 7.0"), "{}", stderr(&output));
+    let run = Run::read(&bench.result()).unwrap();
+    assert!(run.outcomes.len() == 2 && run.outcomes.iter().all(|outcome| matches!(outcome, Outcome::Waived { .. })), "{:?}", run.outcomes);
+}

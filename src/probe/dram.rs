@@ -80,12 +80,16 @@ impl Operation {
     }
 }
 
-/// Sizes of one array: 1 and 4 GiB, or what fits, rounded down to an eighth of a power of two: a small device with a large cache may not
+/// An array of this many times the second-level cache leaves what survives in it from one iteration to the next below the noise; smaller
+/// arrays are for devices that have no room for that.
+const AMPLE_CACHES: u64 = 16;
+
+/// Sizes of one array: 1 GiB where that is ample and 4 GiB, or what fits, rounded down to an eighth of a power of two: a small device with a large cache may not
 /// have room for the next power.
 fn sizes(gpu: &Gpu, effort: Effort) -> Vec<Bytes> {
     let room = usable(gpu) / ARRAYS;
-    let wanted = if effort == Effort::Quick { vec![Bytes::gib(1)] } else { vec![Bytes::gib(1), Bytes::gib(4)] };
-    let fitting: Vec<Bytes> = wanted.into_iter().filter(|bytes| *bytes <= room && *bytes >= l2(gpu) * CACHES).collect();
+    let fitting = [Bytes::gib(1), Bytes::gib(4)].into_iter().filter(|bytes| *bytes <= room && *bytes >= l2(gpu) * AMPLE_CACHES);
+    let fitting: Vec<Bytes> = fitting.take(if effort == Effort::Quick { 1 } else { 2 }).collect();
     if !fitting.is_empty() {
         return fitting;
     }
@@ -258,6 +262,9 @@ mod tests {
         let large = gpu(0, Bytes::gib(80), Bytes::mib(50));
         assert_eq!(sizes(&large, Effort::Quick), [Bytes::gib(1)]);
         assert_eq!(sizes(&large, Effort::Standard), [Bytes::gib(1), Bytes::gib(4)]);
+        let cached = gpu(0, Bytes::gib(180), Bytes::mib(126));
+        assert_eq!(sizes(&cached, Effort::Quick), [Bytes::gib(4)], "1 GiB is only eight times this cache");
+        assert_eq!(sizes(&cached, Effort::Standard), [Bytes::gib(4)]);
         let small = gpu(0, Bytes::mib(1024), Bytes::mib(4));
         assert_eq!(sizes(&small, Effort::Standard), [Bytes::mib(192)], "60 % of 1 GiB is 614 MiB, a third of that 204");
         let full = gpu(0, Bytes(0), Bytes::mib(50));

@@ -15,11 +15,21 @@ const LARGE_L2: Bytes = Bytes::mib(128);
 /// one from a cache is higher by far.
 const CEILING_GUARD: f64 = 1.1;
 
+/// The oldest compute capability that there are kernels for.
+const LEAST_CAPABILITY: (u32, u32) = (7, 5);
+
 /// Whether there is a GPU at all that the driver lets programs work with. NVML may list GPUs for which CUDA cannot be opened.
 pub(super) fn needs_gpu(machine: &Machine) -> Result<(), Waiver> {
     if machine.gpus.is_empty() {
         let reason = machine.driver.cuda_version.why().unwrap_or("the driver lists none").to_owned();
         return Err(Waiver::NoDevice { reason });
+    }
+    let capabilities: Option<Vec<(u32, u32)>> = machine.gpus.iter().map(|gpu| gpu.compute_capability.known().copied()).collect();
+    if let Some(newest) = capabilities.and_then(|found| found.into_iter().max())
+        && newest < LEAST_CAPABILITY
+    {
+        let shown = |(major, minor): (u32, u32)| format!("{major}.{minor}");
+        return Err(Waiver::ComputeCapability { needed: shown(LEAST_CAPABILITY), found: shown(newest) });
     }
     // Only CUDA knows the number of multiprocessors.
     let mut without = machine.gpus.iter().map_while(|gpu| gpu.sm_count.why());
