@@ -30,6 +30,7 @@ pub(super) struct Arguments {
 
 pub(super) fn measure(common: &Common, measuring: &Measuring, arguments: &Arguments) -> Result<Status> {
     let probes = choose(&arguments.probes)?;
+    stop::listen();
     let machine = super::inspect::machine();
     if arguments.list {
         print_tables(&[list(&machine, &probes)], common)?;
@@ -63,7 +64,6 @@ pub(super) fn record(
         (None, _) => PathBuf::from("."),
     };
     let _lock = results::lock()?;
-    stop::listen();
     let request = Request {
         probes,
         chosen,

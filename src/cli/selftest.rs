@@ -16,6 +16,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn selftest(common: &Common, measuring: &Measuring, arguments: &Arguments) -> Result<Status> {
+    stop::listen();
     let machine = inspect::machine();
     if machine.gpus.is_empty() {
         return Err(Error::Unavailable {
@@ -26,7 +27,6 @@ pub(super) fn selftest(common: &Common, measuring: &Measuring, arguments: &Argum
     }
     let gpus = measure::gpus(&machine, &measuring.gpu)?;
     let _lock = results::lock()?;
-    stop::listen();
     let options = Options { seed: measuring.seed, share: arguments.memory };
     let progress = super::progress::Checks::new(common.no_progress);
     let report = selftest::run(&machine, &gpus, options, &mut |check| progress.heard(check), &stop::stopped)?;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `context` | what opening the GPU takes: free memory as NVML saw it before, less free memory as CUDA sees it after |
 //! | `cublaslt` | what a cublasLt handle and its first product take |
-//! | `allocatable` | the largest single allocation that succeeds; a run that must leave memory to others stops at 90 % of what is free |
+//! | `allocatable` | the largest single allocation that succeeds, up to 90 % of what is free, so that others are left something |
 //! | `granularity` | how much free memory falls when a tiny allocation needs a new block |
 //!
 //! These are observations, not timings. The context's cost can only be seen from outside, so the device is closed before it is read.
@@ -17,7 +17,7 @@ use crate::machine::{Gpu, Machine};
 use crate::measure::{Case, Observation, Outcome, Waiver};
 use crate::units::Bytes;
 
-/// Share of the free memory, in percent, that is asked for at most unless the run is thorough.
+/// Share of the free memory, in percent, that is asked for at most: others may need the rest.
 const POLITE_PERCENT: u64 = 90;
 
 /// Steps of the search for the largest allocation: enough to find it within a thousandth.
@@ -57,7 +57,7 @@ impl Probe for Memory {
         match operation(case)? {
             "context" => context(case, gpu, lab),
             "cublaslt" => super::lt::memory(case, gpu, lab),
-            "allocatable" => allocatable(case, &lab.bench(gpu.index)?, lab.effort),
+            "allocatable" => allocatable(case, &lab.bench(gpu.index)?),
             "granularity" => granularity(case, &lab.bench(gpu.index)?),
             _ => Err(unknown(case)),
         }
@@ -80,10 +80,9 @@ fn context(case: &Case, gpu: &Gpu, lab: &mut Lab<'_>) -> Result<Outcome> {
     Ok(observed(case, before - after, [("method", "free memory by NVML before, less free memory by CUDA after".into())]))
 }
 
-fn allocatable(case: &Case, bench: &Bench, effort: Effort) -> Result<Outcome> {
+fn allocatable(case: &Case, bench: &Bench) -> Result<Outcome> {
     let (free, _) = bench.gpu.memory()?;
-    let polite = effort < Effort::Thorough;
-    let limit = if polite { free / 100 * POLITE_PERCENT } else { free };
+    let limit = free / 100 * POLITE_PERCENT;
     let found = largest(limit, |bytes| match bench.gpu.allocate(bytes) {
         Ok(_) => Ok(true),
         Err(Error::Gpu { code, .. }) if code == "CUDA_ERROR_OUT_OF_MEMORY" => Ok(false),
@@ -92,7 +91,7 @@ fn allocatable(case: &Case, bench: &Bench, effort: Effort) -> Result<Outcome> {
     let conditions = [
         ("method", "one allocation, found by bisection".into()),
         ("free", free.to_string()),
-        ("limit", if polite { format!("{POLITE_PERCENT} % of free memory") } else { "none".into() }),
+        ("limit", format!("{POLITE_PERCENT} % of free memory")),
     ];
     Ok(observed(case, found, conditions))
 }
