@@ -23,6 +23,7 @@ fn numbers(input: &Input<'_>, run: &Run, calibration: &Calibration) -> Table {
         Column::text("part", input.say(Text::new("part", "구성 요소"))),
         Column::text("quantity", input.say(Text::new("quantity", "항목"))),
         Column::number("value", input.say(Text::new("value", "값"))),
+        Column::number("uncertainty", "±"),
         Column::number("promised", input.say(Text::new("promised", "사양"))),
         Column::number("share", input.say(Text::new("share", "비율"))),
     ];
@@ -56,6 +57,10 @@ fn numbers(input: &Input<'_>, run: &Run, calibration: &Calibration) -> Table {
     plain(&mut table, disk, input.say(Text::new("sequential read", "순차 읽기")), storage.read.as_ref());
     plain(&mut table, disk, input.say(Text::new("sequential write", "순차 쓰기")), storage.write.as_ref());
     plain(&mut table, disk, input.say(Text::new("one random 4 KiB read", "4 KiB 임의 읽기 1회")), storage.random_latency.as_ref());
+    table.note(input.say(Text::new(
+        "± is half the 95 % interval of the median: of how sure this run is, not of how the machine differs from one hour to the next.",
+        "±는 중앙값 95 % 신뢰구간의 절반이다. 이번 측정의 확실성이며, 시간에 따른 장비의 변동은 담지 않는다.",
+    )));
     if run.machine.gpus.is_empty() {
         table.note(input.say(Text::new("No GPU was found: only the host was measured.", "GPU를 찾지 못해 호스트만 측정했다.")));
     }
@@ -95,7 +100,14 @@ fn gpu_rows(input: &Input<'_>, table: &mut Table, group: &[Here<'_>]) {
         let capacity = first.model.map(|model| model.capacity());
         let share = capacity.as_ref().filter(|_| !bound).map(|capacity| allocatable.share_of(capacity));
         let promised = Cell::maybe(capacity.as_ref());
-        table.row([Cell::text(&part), Cell::text(name), Cell::figure_as(&allocatable, shown), promised, Cell::maybe(share.as_ref())]);
+        table.row([
+            Cell::text(&part),
+            Cell::text(name),
+            Cell::figure_as(&allocatable, shown),
+            Cell::Empty,
+            promised,
+            Cell::maybe(share.as_ref()),
+        ]);
     }
 }
 
@@ -103,13 +115,20 @@ fn gpu_rows(input: &Input<'_>, table: &mut Table, group: &[Here<'_>]) {
 fn beside<Q: Quantity>(table: &mut Table, part: &str, quantity: &str, figure: Option<Figure<Q>>, promised: Option<Figure<Q>>) {
     let Some(figure) = figure else { return };
     let share = promised.as_ref().map(|promised| figure.share_of(promised));
-    table.row([Cell::text(part), Cell::text(quantity), Cell::figure(&figure), Cell::maybe(promised.as_ref()), Cell::maybe(share.as_ref())]);
+    let promised = Cell::maybe(promised.as_ref());
+    table.row([Cell::text(part), Cell::text(quantity), Cell::figure(&figure), spread(&figure), promised, Cell::maybe(share.as_ref())]);
 }
 
 fn plain<Q: Quantity>(table: &mut Table, part: &str, quantity: &str, figure: Option<&Figure<Q>>) {
     if let Some(figure) = figure {
-        table.row([Cell::text(part), Cell::text(quantity), Cell::figure(figure)]);
+        table.row([Cell::text(part), Cell::text(quantity), Cell::figure(figure), spread(figure)]);
     }
+}
+
+/// Half the interval, relative to the value; nothing for what was read once.
+fn spread<Q: Quantity>(figure: &Figure<Q>) -> Cell {
+    let uncertainty = figure.uncertainty();
+    if uncertainty > 0.0 { Cell::text(format!("{:.1} %", uncertainty * 100.0)) } else { Cell::Empty }
 }
 
 /// What was waived or failed, each reason once; `None` when nothing was.
