@@ -4,7 +4,8 @@
 //! and works on any machine, for every machine ever recorded:
 //!
 //! ```text
-//! machine ──▶ probe + measure ──▶ record ──▶ calibrate ──▶ guide ──▶ report
+//! machine ──▶ probe + measure ──▶ record ──▶ calibrate ──▶ estimate ──▶ guide ──▶ report
+//!                                      workload ──▲
 //! ```
 
 pub mod assay;
@@ -12,6 +13,7 @@ pub mod calibrate;
 pub mod catalog;
 pub mod cli;
 pub mod error;
+pub mod estimate;
 pub mod figure;
 pub mod gpu;
 pub mod guide;
@@ -26,3 +28,4 @@ pub mod stats;
 pub mod table;
 pub mod telemetry;
 pub mod units;
+pub mod workload;

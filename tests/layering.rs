@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 /// The road. A room may import itself and any room of an earlier line.
 const ROAD: &[&[&str]] = &[
     &["units", "stats", "error", "lang", "figure", "table"],
-    &["catalog", "machine", "workload"],
+    &["catalog", "machine"],
+    &["workload"],
     &["gpu", "host", "telemetry"],
     &["measure"],
     &["probe"],

@@ -1,0 +1,16 @@
+//! How much memory a workload takes.
+//!
+//! **Three sums.** *Allocated* is what the tensors take; it follows from shapes and is exact to the byte where lifetimes are known. *Reserved*
+//! is what a caching allocator holds to serve them: allocated, rounded and fragmented. *Device* is what nvidia-smi shows: reserved and the
+//! context with its kernels, libraries and communicators. Only the last two need measured or assumed overheads.
+//!
+//! **Phases.** Tensors come and go within a step. The peak is the largest footprint over the moments of a step, not the sum of every
+//! tensor's own largest: at the end of the forward pass all activations are alive and no gradient is, at the optimizer's update the opposite.
+//!
+//! **Parts.** A [`Footprint`] is a moment's memory by what it is for. Its total is the sum of its parts by construction.
+
+mod footprint;
+mod overheads;
+
+pub use footprint::{Footprint, Memory, Moment, Part, Phase};
+pub use overheads::Overheads;

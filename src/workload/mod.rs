@@ -1,0 +1,23 @@
+//! What a job consists of: a model's shape and the method it is trained or run with.
+//!
+//! A **model** is what its configuration file says it is: layers with their matrix products, norms and tables, no weights. From the shape
+//! follow, exactly, the parameters, the bytes of the key-value cache, the adapters LoRA adds, and the operations of a step. A **training** or
+//! **inference** setting says what is done with it. Nothing here knows of any machine: how long it takes and whether it fits is the business of
+//! [`estimate`](crate::estimate).
+//!
+//! Dimensions are `u64` and bounded by [`Model::check`], so that counts of elements and bytes cannot overflow: every product that an
+//! estimate forms stays below 2⁶³.
+
+mod linear;
+mod model;
+mod training;
+
+pub use linear::{Linear, Role};
+pub use model::{
+    Activation, Attention, Block, Blocks, Decoder, Dense, Experts, Grouped, Latent, Layout, Mlp, Model, Norm, Positions, QkNorm, Tower,
+    Vision,
+};
+pub use training::{
+    Adapters, AttentionKernel, Checkpointing, CrossEntropy, Data, Images, Method, Offload, Optimizer, Parallel, Quantised, Targets,
+    Training,
+};
