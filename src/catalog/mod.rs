@@ -9,11 +9,13 @@
 mod gpu;
 mod link;
 mod lookup;
+mod model;
 
 pub use gpu::{
     Accumulator, ClockFacts, Confidence, Density, Dtype, Engine, GpuModel, GuideRow, MemoryFacts, NvlinkFacts, PcieFacts, Peak, Price,
 };
 pub use link::{Family, Link, Range};
+pub use model::{GuideShape, ModelRow};
 
 use std::path::Path;
 
@@ -25,6 +27,7 @@ use crate::units::BytesPerSecond;
 
 const GPUS: &str = include_str!("gpus.toml");
 const LINKS: &str = include_str!("links.toml");
+const MODELS: &str = include_str!("models.toml");
 
 /// Everything documents say.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +36,8 @@ pub struct Catalog {
     pub gpus: Vec<GpuModel>,
     /// Links, by family.
     pub links: Vec<Link>,
+    /// Models, by family.
+    pub models: Vec<ModelRow>,
 }
 
 #[derive(Deserialize)]
@@ -47,13 +52,23 @@ struct LinkFile {
     link: Vec<Link>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelFile {
+    model: Vec<ModelRow>,
+}
+
 impl Catalog {
     /// The catalog that comes with the program.
     ///
     /// # Errors
     /// [`Error::Content`] should the embedded data be malformed, which the tests exclude.
     pub fn embedded() -> Result<Self> {
-        Ok(Self { gpus: parse::<GpuFile>(GPUS, "gpus.toml")?.gpu, links: parse::<LinkFile>(LINKS, "links.toml")?.link })
+        Ok(Self {
+            gpus: parse::<GpuFile>(GPUS, "gpus.toml")?.gpu,
+            links: parse::<LinkFile>(LINKS, "links.toml")?.link,
+            models: parse::<ModelFile>(MODELS, "models.toml")?.model,
+        })
     }
 
     /// A PCIe link of so many lanes at a generation. Widths that no slot has are not in the catalog.

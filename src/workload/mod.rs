@@ -8,16 +8,25 @@
 //! Dimensions are `u64` and bounded by [`Model::check`], so that counts of elements and bytes cannot overflow: every product that an
 //! estimate forms stays below 2⁶³.
 
+mod attention;
+mod block;
+mod check;
+mod config;
 mod linear;
+mod mlp;
 mod model;
+mod named;
 mod training;
+mod vision;
 
+pub use attention::{Attention, Grouped, Latent, QkNorm};
+pub use block::{Block, Blocks, Layout, Norm};
 pub use linear::{Linear, Role};
-pub use model::{
-    Activation, Attention, Block, Blocks, Decoder, Dense, Experts, Grouped, Latent, Layout, Mlp, Model, Norm, Positions, QkNorm, Tower,
-    Vision,
-};
+pub use mlp::{Activation, Dense, Experts, Mlp};
+pub use model::{Decoder, Model, Positions};
+pub use named::named;
 pub use training::{
     Adapters, AttentionKernel, Checkpointing, CrossEntropy, Data, Images, Method, Offload, Optimizer, Parallel, Quantised, Targets,
     Training,
 };
+pub use vision::{Tower, Vision};
