@@ -149,5 +149,8 @@ fn keys_of_the_written_form_are_the_guides() {
     let full = serde_json::to_value(train(&model, &Setting::new(Method::FullMixed)).unwrap()).unwrap();
     assert!(!keys(full).contains(&"lora_params_million".to_owned()));
     let int4 = serde_json::to_value(infer(&model, Precision::Int4, 1, 4096).unwrap()).unwrap();
-    assert_eq!((int4["model"].as_str(), int4["precision"].as_str(), int4["seq_len"].as_u64()), (Some("Qwen2-VL-7B"), Some("int4"), Some(4096)));
+    assert_eq!(
+        (int4["model"].as_str(), int4["precision"].as_str(), int4["seq_len"].as_u64()),
+        (Some("Qwen2-VL-7B"), Some("int4"), Some(4096))
+    );
 }

@@ -341,6 +341,21 @@ impl GpuModel {
         Some(self.printed(BytesPerSecond(nvlink.total_gbs / 2.0 * 1e9)))
     }
 
+    /// What is impossible about this row, if anything.
+    pub(super) fn wrong(&self) -> Option<String> {
+        let amounts = [
+            ("memory.label_gb", self.memory.label_gb),
+            ("memory.mib", self.memory.mib.map_or(0.0, |mib| mib as f64)),
+            ("memory.bandwidth_gbs", self.memory.bandwidth_gbs),
+            ("l2_mib", self.l2_mib.unwrap_or(0.0)),
+            ("tdp_w", self.tdp_w),
+            ("price.usd", self.price.as_ref().map_or(0.0, |price| price.usd)),
+        ];
+        let peaks = self.peaks.iter().map(|peak| ("peaks.tflops", peak.tflops));
+        let impossible = amounts.into_iter().chain(peaks).find(|(_, value)| !(0.0..=1e9).contains(value));
+        impossible.map(|(key, value)| format!("expected {key} of 0 to 1e9 but found {value}"))
+    }
+
     /// A number of this row as a figure.
     fn printed<Q: crate::figure::Quantity>(&self, value: Q) -> Figure<Q> {
         let from = match self.confidence {

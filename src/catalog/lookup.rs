@@ -16,7 +16,7 @@ impl Catalog {
     pub fn gpu(&self, name: &str) -> Result<&GpuModel> {
         let wanted = words(name);
         let unknown = || {
-            let near = self.nearest(&wanted);
+            let near = nearest(&self.gpus.iter().collect::<Vec<_>>(), &wanted, held);
             Error::usage(format!("no GPU in the catalog is called {name:?}; the nearest are {}", list(&near)))
         };
         if wanted.is_empty() {
@@ -49,17 +49,17 @@ impl Catalog {
         let by_id = || device.and_then(|device| self.gpus.iter().find(|gpu| gpu.pci_device_ids.contains(&device)));
         by_name().or_else(by_id)
     }
+}
 
-    /// At most four models that share a word or a beginning with what was asked for.
-    fn nearest(&self, wanted: &[String]) -> Vec<&GpuModel> {
-        let score = |gpu: &GpuModel| -> usize {
-            let held = held(gpu);
-            wanted.iter().map(|word| held.iter().map(|has| common_start(word, has)).max().unwrap_or(0)).sum()
-        };
-        let mut scored: Vec<(usize, &GpuModel)> = self.gpus.iter().map(|gpu| (score(gpu), gpu)).collect();
-        scored.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
-        scored.into_iter().take(4).map(|(_, gpu)| gpu).collect()
-    }
+/// The four of `all` that share most with what was asked for: words, or their beginnings.
+pub(super) fn nearest<'a, T>(all: &[&'a T], wanted: &[String], held: impl Fn(&T) -> Vec<String>) -> Vec<&'a T> {
+    let score = |one: &T| -> usize {
+        let held = held(one);
+        wanted.iter().map(|word| held.iter().map(|has| common_start(word, has)).max().unwrap_or(0)).sum()
+    };
+    let mut scored: Vec<(usize, &T)> = all.iter().map(|one| (score(one), *one)).collect();
+    scored.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+    scored.into_iter().take(4).map(|(_, one)| one).collect()
 }
 
 fn common_start(a: &str, b: &str) -> usize {
@@ -85,7 +85,7 @@ fn holds_all(gpu: &GpuModel, wanted: &[String]) -> bool {
 }
 
 /// Lower-case words, without those that tell nothing; `80g` and `80 GB` count as `80gb`.
-fn words(name: &str) -> Vec<String> {
+pub(super) fn words(name: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for word in name.to_lowercase().split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()) {
         let is_number = |word: &str| word.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,16 +1,20 @@
-//! What documents say: vendors' datasheets and the standards of links, as data with source and date.
+//! What documents say: vendors' datasheets, the standards of links and the price lists of clouds, as data with source and date.
 //!
 //! Nothing here was measured by this program. A catalog number answers "what was promised", and every one becomes a
 //! [`Figure`] on the basis *datasheet* (or *guide*, for the written guide's own numbers, kept beside the right
 //! ones). Peaks name their engine, accumulator and density, since one "FP16 TFLOPS" per board is how tables go wrong.
 //!
-//! The data is TOML inside the program. [`Catalog::embedded`] parses it; a program that needs no catalog number never pays for that.
+//! The data is TOML inside the program. [`Catalog::embedded`] parses it; a program that needs no catalog number never pays for that. A file of
+//! the user's own, in the same form, adds entries or changes some of their values: [`Catalog::with_file`].
 
+mod cloud;
 mod gpu;
 mod link;
 mod lookup;
 mod model;
+mod user;
 
+pub use cloud::{Attested, Instance, Pricing};
 pub use gpu::{
     Accumulator, ClockFacts, Confidence, Density, Dtype, Engine, GpuModel, GuideRow, MemoryFacts, NvlinkFacts, PcieFacts, Peak, Price,
 };
@@ -28,6 +32,7 @@ use crate::units::BytesPerSecond;
 const GPUS: &str = include_str!("gpus.toml");
 const LINKS: &str = include_str!("links.toml");
 const MODELS: &str = include_str!("models.toml");
+const CLOUDS: &str = include_str!("clouds.toml");
 
 /// Everything documents say.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +43,8 @@ pub struct Catalog {
     pub links: Vec<Link>,
     /// Models, by family.
     pub models: Vec<ModelRow>,
+    /// What clouds sell, the written guide's entries first.
+    pub instances: Vec<Instance>,
 }
 
 #[derive(Deserialize)]
@@ -58,6 +65,12 @@ struct ModelFile {
     model: Vec<ModelRow>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CloudFile {
+    instance: Vec<Instance>,
+}
+
 impl Catalog {
     /// The catalog that comes with the program.
     ///
@@ -68,6 +81,7 @@ impl Catalog {
             gpus: parse::<GpuFile>(GPUS, "gpus.toml")?.gpu,
             links: parse::<LinkFile>(LINKS, "links.toml")?.link,
             models: parse::<ModelFile>(MODELS, "models.toml")?.model,
+            instances: parse::<CloudFile>(CLOUDS, "clouds.toml")?.instance,
         })
     }
 

@@ -27,6 +27,81 @@ fn every_row_says_where_and_when() {
     for link in &catalog.links {
         assert!(link.source.len() > 5 && is_date(&link.date), "{}", link.name);
     }
+    assert!(catalog.instances.len() >= 170, "{} instances", catalog.instances.len());
+    for instance in &catalog.instances {
+        assert!(instance.source.len() > 5 && is_date(&instance.date), "{}", instance.name);
+        assert!(instance.as_of.len() >= 4 && instance.as_of.starts_with("202"), "{}", instance.as_of);
+    }
+}
+
+#[test]
+fn built_in_entries_are_possible() {
+    let catalog = catalog();
+    for gpu in &catalog.gpus {
+        assert_eq!(gpu.wrong(), None, "{}", gpu.name);
+    }
+    for instance in &catalog.instances {
+        assert_eq!(instance.wrong(), None, "{}", instance.name);
+        let gpu = catalog.gpu_of(instance).unwrap();
+        assert_eq!(gpu.short_name, instance.gpu, "{}", instance.name);
+        // From the cheapest ask for an old board to the dearest hour of a new one.
+        let per_gpu = instance.price_per_hour().value.0 / f64::from(instance.gpus);
+        assert!((0.05..30.0).contains(&per_gpu), "{}: {per_gpu} USD per GPU and hour", instance.name);
+    }
+}
+
+#[test]
+fn the_guides_fourteen_prices_stand_among_todays() {
+    let catalog = catalog();
+    let guide: Vec<&Instance> = catalog.instances.iter().filter(|instance| instance.is_guide()).collect();
+    assert_eq!(guide.len(), 14);
+    let p5 = guide.iter().find(|instance| instance.name == "p5.48xlarge").unwrap();
+    assert_eq!(p5.price_per_hour().to_string(), "98.32 USD");
+    assert_eq!(p5.price_per_hour().basis, Basis::Guide);
+    let today = catalog.instance("aws:p5.48xlarge").unwrap();
+    assert_eq!((today.price_per_hour().value.0, today.gpu.as_str(), today.gpus), (55.04, "H100 SXM", 8));
+    assert_eq!(today.price_per_hour().basis, Basis::Datasheet);
+}
+
+#[test]
+fn instances_are_found_by_provider_and_type() {
+    let catalog = catalog();
+    for (spec, name) in [
+        ("aws:p5.48xlarge", "p5.48xlarge"),
+        ("AWS:P5.48XLARGE", "p5.48xlarge"),
+        ("gcp:a3-highgpu-8g", "a3-highgpu-8g"),
+        ("azure:Standard_ND96isr_H100_v5", "Standard_ND96isr_H100_v5"),
+        ("azure:ND96isr H200", "Standard_ND96isr_H200_v5"),
+        ("oci:BM.GPU.H100.8", "BM.GPU.H100.8"),
+        ("oracle:bm.gpu.h200.8", "BM.GPU.H200.8"),
+        ("lambda labs:gpu_1x_h100_sxm5", "gpu_1x_h100_sxm5"),
+        ("vast.ai:rtx 4090", "RTX 4090"),
+        ("runpod:H200 SXM (secure)", "H200 SXM (secure)"),
+        ("runpod:rtx-5090 community", "RTX 5090 (community)"),
+    ] {
+        assert_eq!(catalog.instance(spec).map(|found| found.name.as_str()).unwrap_or("none"), name, "{spec}");
+    }
+    for instance in catalog.instances.iter().filter(|instance| !instance.is_guide()) {
+        let spec = format!("{}:{}", instance.provider, instance.name);
+        assert_eq!(catalog.instance(&spec).unwrap(), instance, "{spec}");
+    }
+}
+
+#[test]
+fn an_instance_that_is_not_there_or_not_one_is_an_error_that_says_so() {
+    let catalog = catalog();
+    let said = |spec: &str| {
+        let error = catalog.instance(spec).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        error.to_string()
+    };
+    assert_eq!(said("p5.48xlarge"), r#"expected PROVIDER:TYPE such as aws:p5.48xlarge but found "p5.48xlarge""#);
+    assert!(said("ibm:gx3").starts_with(r#"no cloud in the catalog is called "ibm"; it has AWS, Azure, CoreWeave, "#));
+    assert!(said("aws:p5.47xlarge").starts_with(r#"no instance of AWS in the catalog is called "p5.47xlarge"; the nearest are p5."#));
+    assert_eq!(said("runpod:RTX 4090"), r#""runpod:RTX 4090" could be RTX 4090 (secure), RTX 4090 (community); say which"#);
+    said("aws:");
+    said(":p5.48xlarge");
+    said("");
 }
 
 #[test]
@@ -170,6 +245,7 @@ fn a_name_that_fits_several_or_none_is_an_error_that_says_so() {
         r#""A100" could be A100 PCIe 40GB, A100 SXM 40GB, A100 PCIe 80GB, A100 SXM 80GB; say which"#
     );
     assert_eq!(catalog.gpu("H100").unwrap_err().to_string(), r#""H100" could be H100 PCIe, H100 SXM, H100 NVL; say which"#);
+    assert_eq!(catalog.gpu("a100-80gb").unwrap_err().to_string(), r#""a100-80gb" could be A100 PCIe 80GB, A100 SXM 80GB; say which"#);
     let error = catalog.gpu("H1000").unwrap_err();
     assert!(error.to_string().starts_with(r#"no GPU in the catalog is called "H1000"; the nearest are H100 "#), "{error}");
     assert_eq!(error.exit_code(), 2);

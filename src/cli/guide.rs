@@ -7,7 +7,6 @@ use clap::Args;
 use super::{Common, Status, inspect, print_tables, results};
 use crate::assay;
 use crate::calibrate::Calibration;
-use crate::catalog::Catalog;
 use crate::error::Result;
 use crate::guide::{self, Input, Section};
 use crate::record::Run;
@@ -50,7 +49,7 @@ pub(super) fn guide(common: &Common, arguments: &Arguments) -> Result<Status> {
 fn tables(common: &Common, sections: &[&Section], path: Option<&Path>, run: &Run) -> Result<Vec<Table>> {
     let calibration = Calibration::from_run(run);
     let recorded: Vec<Calibration> = results::others(common, path).iter().map(Calibration::from_recorded).collect();
-    let catalog = Catalog::embedded()?;
+    let catalog = super::catalog(common)?;
     let input = Input { catalog: &catalog, here: Some((run, &calibration)), recorded: &recorded, lang: common.lang.into() };
     Ok(sections.iter().flat_map(|section| (section.tables)(&input)).collect())
 }
@@ -58,6 +57,6 @@ fn tables(common: &Common, sections: &[&Section], path: Option<&Path>, run: &Run
 /// What the default command prints of a run: the guide with its numbers, and the summary last, where a reader's eye falls.
 pub(super) fn of_run(common: &Common, path: &Path, run: &Run) -> Result<Vec<Table>> {
     let mut tables = tables(common, &guide::SECTIONS.iter().collect::<Vec<_>>(), Some(path), run)?;
-    tables.extend(guide::summary(run, &Calibration::from_run(run), &Catalog::embedded()?, common.lang.into()));
+    tables.extend(guide::summary(run, &Calibration::from_run(run), &super::catalog(common)?, common.lang.into()));
     Ok(tables)
 }

@@ -26,6 +26,9 @@ pub(super) struct Arguments {
     /// List the probes and whether they can run here, and measure nothing
     #[arg(long)]
     list: bool,
+
+    #[command(flatten)]
+    pub(super) measuring: Measuring,
 }
 
 pub(super) fn measure(common: &Common, measuring: &Measuring, arguments: &Arguments) -> Result<Status> {
@@ -70,7 +73,7 @@ pub(super) fn record(
         gpus,
         effort: measuring.effort.map_or(default_effort, Effort::from),
         time: time(measuring.time)?,
-        seed: measuring.seed,
+        seed: measuring.seed(),
         scratch: &scratch,
         identify: measuring.identify,
         started: now(),

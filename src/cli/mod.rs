@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::lang::Lang;
 use crate::probe::Effort;
@@ -43,7 +44,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Inspect, measure, save and print the guide with its summary (what happens without a command)
-    Run {},
+    Run(Measuring),
     /// Show what this machine is: GPUs, links, driver, libraries, CPU, NUMA, memory, disks, limits
     Inspect {},
     /// Run probes and write a result file
@@ -65,6 +66,10 @@ pub struct Common {
     #[arg(long, value_name = "FILE", global = true)]
     calibration: Option<PathBuf>,
 
+    /// Catalog file to lay over the built-in one [default: gpu-assay/catalog.toml in the user's configuration directory, where there is one]
+    #[arg(long, value_name = "FILE", global = true)]
+    catalog: Option<PathBuf>,
+
     /// Folder of result files [default: results/ here if it exists, else the user's data directory]
     #[arg(long, value_name = "DIR", global = true)]
     results: Option<PathBuf>,
@@ -79,35 +84,54 @@ pub struct Common {
 }
 
 /// Options of the commands that measure.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, PartialEq, Args)]
 pub struct Measuring {
     /// How thorough: quick (20 s for one GPU), standard (90 s), thorough (minutes) [default: standard for measure, else quick]
-    #[arg(long, value_enum, global = true)]
+    #[arg(long, value_enum)]
     effort: Option<EffortArgument>,
 
     /// Sampled time that the GPU's cases, and the host's, may take together, such as "30 s" [default: what --effort says]
-    #[arg(long, value_name = "TIME", global = true)]
+    #[arg(long, value_name = "TIME")]
     time: Option<Seconds>,
 
     /// GPUs to use, by number or UUID, separated by commas [default: all]
-    #[arg(long, value_name = "0,1|UUID", value_delimiter = ',', global = true)]
+    #[arg(long, value_name = "0,1|UUID", value_delimiter = ',')]
     gpu: Vec<String>,
 
     /// Result file to write [default: MACHINE.json in the results folder]
-    #[arg(short, long, value_name = "FILE", global = true)]
+    #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Seed of all generated data
-    #[arg(long, default_value_t = 1, global = true)]
-    seed: u64,
+    /// Seed of all generated data [default: 1]
+    #[arg(long)]
+    seed: Option<u64>,
 
     /// Folder the storage probe writes its temporary file in [default: the result file's folder]
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
 
     /// Keep GPU UUIDs and mount points in the result file instead of digests
-    #[arg(long, global = true)]
+    #[arg(long)]
     identify: bool,
+}
+
+impl Measuring {
+    /// These options, and those given before the command's name where these say nothing.
+    fn or(&self, before: &Self) -> Self {
+        Self {
+            effort: self.effort.or(before.effort),
+            time: self.time.or(before.time),
+            gpu: if self.gpu.is_empty() { before.gpu.clone() } else { self.gpu.clone() },
+            output: self.output.clone().or_else(|| before.output.clone()),
+            seed: self.seed.or(before.seed),
+            scratch: self.scratch.clone().or_else(|| before.scratch.clone()),
+            identify: self.identify || before.identify,
+        }
+    }
+
+    fn seed(&self) -> u64 {
+        self.seed.unwrap_or(1)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -195,12 +219,18 @@ pub fn main() -> u8 {
 }
 
 fn dispatch(cli: &Cli) -> Result<Status> {
+    let before = &cli.measuring;
+    let measures = matches!(&cli.command, None | Some(Command::Run(_) | Command::Selftest(_) | Command::Measure(_)));
+    if !measures && *before != Measuring::default() {
+        return Err(Error::usage("options of measuring stand before a command that measures nothing; leave them out"));
+    }
     match &cli.command {
-        None | Some(Command::Run {}) => run::run(&cli.common, &cli.measuring),
+        None => run::run(&cli.common, before),
+        Some(Command::Run(own)) => run::run(&cli.common, &own.or(before)),
         Some(Command::Inspect {}) => inspect::inspect(&cli.common),
         Some(Command::Guide(arguments)) => guide::guide(&cli.common, arguments),
-        Some(Command::Selftest(arguments)) => selftest::selftest(&cli.common, &cli.measuring, arguments),
-        Some(Command::Measure(arguments)) => measure::measure(&cli.common, &cli.measuring, arguments),
+        Some(Command::Selftest(arguments)) => selftest::selftest(&cli.common, &arguments.measuring.or(before), arguments),
+        Some(Command::Measure(arguments)) => measure::measure(&cli.common, &arguments.measuring.or(before), arguments),
     }
 }
 
@@ -253,6 +283,21 @@ fn width() -> usize {
     rustix::termios::tcgetwinsize(io::stdout()).map_or(DEFAULT, |size| usize::from(size.ws_col).clamp(60, 400))
 }
 
+/// The catalog: the built-in one, with the file asked for, or the user's own, laid over it.
+fn catalog(common: &Common) -> Result<Catalog> {
+    if let Some(path) = &common.catalog {
+        return Catalog::with_file(path);
+    }
+    let own = user_folder("XDG_CONFIG_HOME", ".config").map(|folder| folder.join("gpu-assay/catalog.toml"));
+    own.filter(|path| path.exists()).map_or_else(Catalog::embedded, |path| Catalog::with_file(&path))
+}
+
+/// A folder of the user's: what `variable` names, else `usual` in the home. A relative path is nobody's folder.
+fn user_folder(variable: &str, usual: &str) -> Option<PathBuf> {
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(usual)))
+}
+
 /// The folder of result files: asked for, or `results` here, or the user's data directory.
 fn results_folder(common: &Common) -> Result<PathBuf> {
     if let Some(folder) = &common.results {
@@ -262,8 +307,7 @@ fn results_folder(common: &Common) -> Result<PathBuf> {
     if here.is_dir() {
         return Ok(here.to_owned());
     }
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let data = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
-    data.map(|data| data.join("gpu-assay/results"))
+    user_folder("XDG_DATA_HOME", ".local/share")
+        .map(|data| data.join("gpu-assay/results"))
         .ok_or_else(|| Error::usage("finding the results folder: neither HOME nor XDG_DATA_HOME is set; name one with --results DIR"))
 }

@@ -13,6 +13,9 @@ pub(super) struct Arguments {
     /// Share of each GPU's free memory to test, from 0 to 0.9
     #[arg(long, value_name = "SHARE", default_value_t = 0.5)]
     memory: f64,
+
+    #[command(flatten)]
+    pub(super) measuring: Measuring,
 }
 
 pub(super) fn selftest(common: &Common, measuring: &Measuring, arguments: &Arguments) -> Result<Status> {
@@ -27,7 +30,7 @@ pub(super) fn selftest(common: &Common, measuring: &Measuring, arguments: &Argum
     }
     let gpus = measure::gpus(&machine, &measuring.gpu)?;
     let _lock = results::lock()?;
-    let options = Options { seed: measuring.seed, share: arguments.memory };
+    let options = Options { seed: measuring.seed(), share: arguments.memory };
     let progress = super::progress::Checks::new(common.no_progress);
     let report = selftest::run(&machine, &gpus, options, &mut |check| progress.heard(check), &stop::stopped)?;
     drop(progress);

@@ -1,0 +1,242 @@
+//! A user's own catalog file: entries to add, and values to change in the built-in ones.
+//!
+//! The file has the built-in catalog's form: `[[gpu]]` and `[[instance]]`. An entry with the name of a built-in one (and, for an instance, its
+//! provider) changes the values it gives and keeps the others; any other entry is new and has to be complete. Every entry says its `source` and
+//! `date` itself: a changed number must not hide behind the source of the old one.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use super::{CLOUDS, Catalog, GPUS, GpuModel, Instance};
+use crate::error::{Error, Result};
+
+/// No catalog written by people is larger; a larger file is something else.
+const LARGEST_FILE: u64 = 4 << 20;
+
+impl Catalog {
+    /// The built-in catalog with the user's file at `path` laid over it.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be read, [`Error::Content`] naming the entry and the key that is wrong.
+    pub fn with_file(path: &Path) -> Result<Self> {
+        let failed = |source| Error::File { doing: "reading", path: path.to_owned(), source, remedy: "check the path and its permissions" };
+        let mut bytes = Vec::new();
+        File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)).map_err(failed)?;
+        let wrong = |why: String| Error::Content { path: path.to_owned(), why, remedy: "correct the catalog file".to_owned() };
+        if bytes.len() as u64 > LARGEST_FILE {
+            return Err(wrong(format!("expected a catalog of at most {} MiB but found a larger file", LARGEST_FILE >> 20)));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| wrong("expected UTF-8 text but found other bytes".to_owned()))?;
+        Self::embedded()?.overlaid(&text).map_err(wrong)
+    }
+
+    /// This catalog with the entries of `text` laid over it; what is wrong with them, otherwise.
+    fn overlaid(mut self, text: &str) -> std::result::Result<Self, String> {
+        let file: Table = toml::from_str(text).map_err(|error| one_line(&error.to_string()))?;
+        for (key, value) in file {
+            let rows = rows(&key, value)?;
+            match key.as_str() {
+                "gpu" => lay_over(&mut self.gpus, &GPUS_KIND, rows)?,
+                "instance" => lay_over(&mut self.instances, &INSTANCES_KIND, rows)?,
+                _ => return Err(format!("expected [[gpu]] or [[instance]] entries but found {key:?}")),
+            }
+        }
+        if let Some(stray) = self.instances.iter().find(|instance| self.gpu_of(instance).is_err()) {
+            return Err(format!("instance {:?}: no GPU in the catalog is called {:?}", stray.name, stray.gpu));
+        }
+        Ok(self)
+    }
+}
+
+/// How one kind of entry is told apart, and where its built-in ones stand.
+struct Kind<T> {
+    key: &'static str,
+    builtin: &'static str,
+    /// What identifies an entry.
+    identity: &'static [&'static str],
+    /// Whether a row means this entry.
+    is: fn(&T, &Table) -> bool,
+    /// What is impossible about an entry.
+    wrong: fn(&T) -> Option<String>,
+}
+
+const GPUS_KIND: Kind<GpuModel> =
+    Kind { key: "gpu", builtin: GPUS, identity: &["name"], is: |gpu, row| text(row, "name") == Some(&gpu.name), wrong: GpuModel::wrong };
+
+const INSTANCES_KIND: Kind<Instance> = Kind {
+    key: "instance",
+    builtin: CLOUDS,
+    identity: &["provider", "name"],
+    // The written guide's entries stay as they are: they are what it says.
+    is: |instance, row| {
+        !instance.is_guide() && text(row, "provider") == Some(&instance.provider) && text(row, "name") == Some(&instance.name)
+    },
+    wrong: Instance::wrong,
+};
+
+fn text<'a>(row: &'a Table, key: &str) -> Option<&'a str> {
+    row.get(key).and_then(Value::as_str)
+}
+
+fn rows(key: &str, value: Value) -> std::result::Result<Vec<Table>, String> {
+    let wrong = || format!("expected [[{key}]] entries but found something else under that name");
+    let Value::Array(values) = value else { return Err(wrong()) };
+    values.into_iter().map(|value| if let Value::Table(row) = value { Ok(row) } else { Err(wrong()) }).collect()
+}
+
+fn lay_over<T: DeserializeOwned>(entries: &mut Vec<T>, kind: &Kind<T>, rows: Vec<Table>) -> std::result::Result<(), String> {
+    for mut row in rows {
+        let Some(name) = text(&row, "name").map(str::to_owned) else {
+            return Err(format!("a [[{}]] entry: expected a name but found none", kind.key));
+        };
+        let here = format!("{} {name:?}", kind.key);
+        for key in kind.identity.iter().chain(&["source", "date"]) {
+            if let Some(Value::Datetime(date)) = row.get(*key) {
+                let date = date.to_string();
+                row.insert((*key).to_owned(), Value::String(date));
+            }
+            if text(&row, key).is_none_or(|text| text.trim().is_empty()) {
+                return Err(format!("{here}: expected a text for {key:?} but found none"));
+            }
+        }
+        let place = entries.iter().position(|entry| (kind.is)(entry, &row));
+        let whole = match builtin(kind, &row, place.is_some()) {
+            Some(mut whole) => {
+                whole.extend(row);
+                whole
+            }
+            None => row,
+        };
+        let entry: T = whole.try_into().map_err(|error: toml::de::Error| format!("{here}: {}", one_line(error.message())))?;
+        if let Some(why) = (kind.wrong)(&entry) {
+            return Err(format!("{here}: {why}"));
+        }
+        match place {
+            Some(place) => entries[place] = entry,
+            None => entries.push(entry),
+        }
+    }
+    Ok(())
+}
+
+/// The built-in entry that `row` changes, as it is written.
+fn builtin<T: DeserializeOwned>(kind: &Kind<T>, row: &Table, known: bool) -> Option<Table> {
+    if !known {
+        return None;
+    }
+    let mut file: Table = toml::from_str(kind.builtin).ok()?;
+    let Some(Value::Array(values)) = file.remove(kind.key) else { return None };
+    values.into_iter().find_map(|value| {
+        let Value::Table(table) = value else { return None };
+        let same = kind.identity.iter().all(|key| text(&table, key) == text(row, key));
+        // The same test as for the parsed entry, so that the guide's entries are passed over here, too.
+        let entry: T = table.clone().try_into().ok().filter(|_| same)?;
+        (kind.is)(&entry, row).then_some(table)
+    })
+}
+
+/// A parser's message, which spans lines and draws, on one.
+fn one_line(message: &str) -> String {
+    let lines = message.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('|') && !line.contains(" | "));
+    lines.collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{Bytes, Usd};
+
+    fn over(text: &str) -> std::result::Result<Catalog, String> {
+        Catalog::embedded().unwrap().overlaid(text)
+    }
+
+    const SOURCED: &str = "source = \"our quote\"\ndate = 2026-11-01\n";
+
+    #[test]
+    fn an_entry_of_a_known_name_changes_what_it_says_and_keeps_the_rest() {
+        let catalog = over(&format!("[[gpu]]\nname = \"NVIDIA H200\"\ntdp_w = 650\n{SOURCED}")).unwrap();
+        let (before, after) = (Catalog::embedded().unwrap(), catalog.gpu("H200 SXM").unwrap());
+        assert_eq!(after.tdp().value.value(), 650.0);
+        assert_eq!(after.bandwidth().value, before.gpu("H200 SXM").unwrap().bandwidth().value);
+        assert_eq!((after.source.as_str(), after.date.as_str()), ("our quote", "2026-11-01"));
+        assert_eq!(catalog.gpus.len(), before.gpus.len());
+    }
+
+    #[test]
+    fn a_price_of_ones_own_replaces_the_lists_and_never_the_guides() {
+        let text = format!("[[instance]]\nprovider = \"AWS\"\nname = \"p5.48xlarge\"\nusd_per_hour = 31.5\nas_of = \"2026-11\"\n{SOURCED}");
+        let catalog = over(&text).unwrap();
+        assert_eq!(catalog.instance("aws:p5.48xlarge").unwrap().price_per_hour().value, Usd(31.5));
+        let guide = catalog.instances.iter().find(|instance| instance.name == "p5.48xlarge" && instance.is_guide()).unwrap();
+        assert_eq!(guide.price_per_hour().value, Usd(98.32));
+    }
+
+    #[test]
+    fn a_new_entry_is_found_like_any_other() {
+        let text = format!(
+            "[[instance]]\nprovider = \"basement\"\nname = \"node 1\"\ngpu = \"RTX 3090\"\ngpus = 4\nusd_per_hour = 0.9\n\
+             pricing = \"on_demand\"\nas_of = \"2026-11\"\nprice_confidence = \"confirmed\"\n{SOURCED}"
+        );
+        let catalog = over(&text).unwrap();
+        let found = catalog.instance("basement:node-1").unwrap();
+        assert_eq!(catalog.gpu_of(found).unwrap().capacity().value, Bytes::mib(24_576));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_entry_on_one_line() {
+        let gpu = "[[gpu]]\nname = \"NVIDIA H200\"\n";
+        for (text, said) in [
+            ("[[gpu]\n", "TOML parse error at line 1, column 7"),
+            ("[[gpus]]\n", r#"expected [[gpu]] or [[instance]] entries but found "gpus""#),
+            ("gpu = 4\n", "expected [[gpu]] entries but found something else"),
+            ("[[gpu]]\ntdp_w = 1\n", "a [[gpu]] entry: expected a name but found none"),
+            (&format!("{gpu}tdp_w = 650\n"), r#"gpu "NVIDIA H200": expected a text for "source" but found none"#),
+            (&format!("{gpu}tpd_w = 650\n{SOURCED}"), r#"gpu "NVIDIA H200": unknown field `tpd_w`"#),
+            (&format!("{gpu}tdp_w = \"much\"\n{SOURCED}"), r#"gpu "NVIDIA H200": invalid type: string "much", expected f64"#),
+            (&format!("{gpu}tdp_w = nan\n{SOURCED}"), r#"gpu "NVIDIA H200": expected tdp_w of 0 to 1e9 but found NaN"#),
+            (&format!("[[gpu]]\nname = \"ours\"\n{SOURCED}"), r#"gpu "ours": missing field"#),
+            (
+                &format!("[[instance]]\nprovider = \"AWS\"\nname = \"p5.48xlarge\"\nusd_per_hour = -1\n{SOURCED}"),
+                r#"instance "p5.48xlarge": expected usd_per_hour of 0 to 1e9 but found -1"#,
+            ),
+            (
+                &format!("[[instance]]\nprovider = \"AWS\"\nname = \"p5.48xlarge\"\ngpu = \"H1000\"\n{SOURCED}"),
+                r#"instance "p5.48xlarge": no GPU in the catalog is called "H1000""#,
+            ),
+        ] {
+            let why = over(text).unwrap_err();
+            assert!(why.contains(said) && why.lines().count() == 1, "{why}\nexpected {said}");
+        }
+    }
+
+    #[test]
+    fn a_huge_or_deep_or_binary_file_is_refused_soon() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalog.toml");
+        let refused = |content: &[u8]| {
+            std::fs::write(&path, content).unwrap();
+            let error = Catalog::with_file(&path).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            error.to_string()
+        };
+        assert!(refused(&vec![b'#'; 100_000_000]).contains("at most 4 MiB"));
+        assert!(refused(&[0xff, 0xfe]).contains("UTF-8"));
+        assert!(refused("x = [".repeat(200_000).as_bytes()).starts_with("reading "));
+        assert!(refused(format!("x = {}", "[".repeat(1_000_000)).as_bytes()).starts_with("reading "));
+        let absent = Catalog::with_file(&folder.path().join("absent.toml")).unwrap_err();
+        assert!(absent.to_string().contains("check the path"), "{absent}");
+    }
+
+    #[test]
+    fn nothing_typed_makes_it_panic() {
+        let builtin = Catalog::embedded().unwrap();
+        let typed = "(\\[\\[(gpu|instance)\\]\\]\n)?(name = \"[A-Z0-9 ]{0,9}\"\n)?[a-z_]{1,12} = [-0-9a-z\\[\\]{}\".]{0,20}\n";
+        proptest::proptest!(|(text in typed)| {
+            let _ = builtin.clone().overlaid(&text);
+        });
+    }
+}
