@@ -12,19 +12,25 @@ mod attention;
 mod block;
 mod check;
 mod config;
+mod gguf;
+mod inference;
 mod linear;
 mod mlp;
 mod model;
 mod named;
+mod precision;
 mod training;
 mod vision;
 
 pub use attention::{Attention, Grouped, Latent, QkNorm};
 pub use block::{Block, Blocks, Layout, Norm};
+pub use gguf::{Mix, Place};
+pub use inference::{Cache, Inference, LogitRows};
 pub use linear::{Linear, Role};
 pub use mlp::{Activation, Dense, Experts, Mlp};
 pub use model::{Decoder, Model, Positions};
 pub use named::named;
+pub use precision::{KvPrecision, Precision};
 pub use training::{
     Adapters, AttentionKernel, Checkpointing, CrossEntropy, Data, Images, Method, Offload, Optimizer, Parallel, Quantised, Targets,
     Training,
