@@ -273,7 +273,16 @@ impl Mix {
     const fn output(self, place: Place) -> Type {
         let eight = place.experts == 8;
         match self {
-            Self::Iq1S | Self::Iq2M | Self::Q2K | Self::Q3KS | Self::Q3KM | Self::Iq4Nl | Self::Q4KS | Self::Q4KM | Self::Iq3M | Self::Iq4Xs
+            Self::Iq1S
+            | Self::Iq2M
+            | Self::Q2K
+            | Self::Q3KS
+            | Self::Q3KM
+            | Self::Iq4Nl
+            | Self::Q4KS
+            | Self::Q4KM
+            | Self::Iq3M
+            | Self::Iq4Xs
                 if eight =>
             {
                 Type::Q5K

@@ -151,7 +151,9 @@ impl Precision {
             return Err(Error::usage(format!("{self}: expected 2, 3, 4 or 8 bits but found {bits}")));
         }
         if !(8..=1 << 16).contains(&group) {
-            return Err(Error::usage(format!("{self}: expected a group of 8 to 65536 weights but found {group}; most checkpoints use 128")));
+            return Err(Error::usage(format!(
+                "{self}: expected a group of 8 to 65536 weights but found {group}; most checkpoints use 128"
+            )));
         }
         Ok(())
     }

@@ -85,6 +85,8 @@ pub enum Phase {
     Backward,
     /// The optimizer's update.
     Update,
+    /// Inference: the last matrix of the checkpoint, quantised on the GPU.
+    Load,
     /// Inference: the prompt.
     Prefill,
     /// Inference: the last token.

@@ -10,7 +10,17 @@
 //! **Parts.** A [`Footprint`] is a moment's memory by what it is for. Its total is the sum of its parts by construction.
 
 mod footprint;
+mod infer;
+mod kv;
 mod overheads;
+mod prefill;
+mod reservation;
+mod stored;
 
 pub use footprint::{Footprint, Memory, Moment, Part, Phase};
+pub use infer::infer;
 pub use overheads::Overheads;
+pub use reservation::{Reservation, reserve};
+
+#[cfg(test)]
+mod infer_tests;

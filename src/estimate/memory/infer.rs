@@ -1,0 +1,119 @@
+//! The memory of a generation.
+//!
+//! Three moments matter. **Load**: formats that quantise on the GPU hold a matrix in both forms. **Prefill**: the prompt's tokens pass
+//! through the layers together; activations grow with them and are gone afterwards. **Decode**: one token per sequence, the cache at its
+//! longest. Which is the peak depends: long prompts peak in prefill, long answers and large batches in decode. **Rest** is what stays between
+//! steps when the last token is written: weights, cache and the libraries' buffers. Tools that read memory between steps see that.
+
+use super::footprint::{Footprint, Memory, Moment, Part, Phase};
+use super::overheads::Overheads;
+use super::{kv, prefill, stored};
+use crate::error::{Error, Result};
+use crate::figure::{Basis, Figure};
+use crate::units::Bytes;
+use crate::workload::{Attention, Cache, Inference, Model};
+
+/// The memory that running `model` as `inference` says takes on the GPU that needs most.
+///
+/// # Errors
+/// [`Error::Usage`] where the settings are impossible, do not fit the model (heads that `tensor` does not divide, images for a model without
+/// eyes), or ask for more memory than can be counted.
+pub fn infer(model: &Model, inference: &Inference, overheads: &Overheads) -> Result<Memory> {
+    check(model, inference)?;
+    let moments = moments(model, inference, overheads.workspace.value);
+    let peak = moments.iter().map(|moment| moment.footprint.total()).max().unwrap_or_default();
+    if peak.0 >= 1 << 60 {
+        return Err(Error::usage(format!("{} needs more than {} per GPU; give a smaller batch or length", model.name, Bytes(1 << 60))));
+    }
+    let allocated = overheads.workspace.map(|workspace| peak - overheads.workspace.value + workspace);
+    let allocated = Figure { from: vec!["shapes of the model".to_owned()], basis: Basis::Datasheet, ..allocated };
+    let reserved = allocated.with(&overheads.slack, |bytes, slack| Bytes((bytes.as_f64() * slack) as u64));
+    let context = if inference.tensor * inference.pipeline > 1 {
+        overheads.context.with(&overheads.communicator, |context, communicator| context + communicator)
+    } else {
+        overheads.context.clone()
+    };
+    let device = reserved.with(&context, |reserved, context| reserved + context);
+    Ok(Memory { moments, allocated, reserved, context, device, host: Bytes(0) })
+}
+
+/// Whether the settings fit the model.
+fn check(model: &Model, inference: &Inference) -> Result<()> {
+    inference.check()?;
+    let Inference { tensor, pipeline, .. } = *inference;
+    let wrong = |what: String| Err(Error::usage(format!("model {}: {what}", model.name)));
+    let layers = model.text.layers();
+    if pipeline > layers {
+        return wrong(format!("{layers} layers cannot be divided into {pipeline} stages"));
+    }
+    for run in &model.text.blocks {
+        let heads = run.block.attention.heads();
+        if !heads.is_multiple_of(tensor) {
+            return wrong(format!("expected a tensor-parallel degree that divides the {heads} heads but found {tensor}"));
+        }
+        if let Attention::Grouped(grouped) = &run.block.attention
+            && !grouped.kv_heads.is_multiple_of(tensor)
+            && !tensor.is_multiple_of(grouped.kv_heads)
+        {
+            let kv_heads = grouped.kv_heads;
+            return wrong(format!(
+                "expected a tensor-parallel degree that divides the {kv_heads} key-value heads or is a multiple but found {tensor}"
+            ));
+        }
+    }
+    if inference.images.count > 0 && model.vision.is_none() {
+        return wrong("it takes no images".to_owned());
+    }
+    Ok(())
+}
+
+/// The moments of a generation, without context.
+fn moments(model: &Model, inference: &Inference, workspace: Bytes) -> Vec<Moment> {
+    let text = &model.text;
+    let weights = stored::weights(model, inference);
+    let at = |phase, parts: &[(Part, Bytes)]| {
+        let mut footprint = Footprint::default();
+        footprint[Part::Weights] = weights.total;
+        footprint[Part::Workspace] = workspace;
+        for &(part, bytes) in parts {
+            footprint[part] += bytes;
+        }
+        Moment { phase, footprint }
+    };
+    let mut moments = Vec::with_capacity(4);
+    if inference.precision.quantised_on_load() {
+        // The last matrix as it was read and its cast, beside all that is quantised already.
+        let largest = Bytes(weights.largest_quantised) * 4;
+        moments.push(at(Phase::Load, &[(Part::Workspace, largest)]));
+    }
+
+    let whole = match inference.cache {
+        Cache::Static => inference.length(),
+        _ => inference.seq,
+    };
+    let prompt = kv::cached(text, inference, whole);
+    let tokens = inference.prefill_tokens();
+    let live = prefill::pass(text, inference, tokens, inference.seq);
+    let unpacked = if inference.precision.unpacks() { Bytes(prefill::largest_product(model, inference)) * 2 } else { Bytes(0) };
+    let running = [(Part::KvCache, prompt), (Part::Activations, live.layers), (Part::Workspace, unpacked)];
+    let ending = [(Part::KvCache, prompt), (Part::Activations, live.last), (Part::Logits, live.logits)];
+    let mut prefill = [at(Phase::Prefill, &running), at(Phase::Prefill, &ending)].into_iter().max_by_key(|moment| moment.footprint.total());
+    if let Some(vision) = &model.vision {
+        // The tower runs before the decoder has cached anything.
+        let empty = if inference.cache == Cache::Static { prompt } else { Bytes(0) };
+        let seeing = at(Phase::Prefill, &[(Part::KvCache, empty), (Part::Activations, prefill::tower(vision, inference))]);
+        prefill = prefill.into_iter().chain([seeing]).max_by_key(|moment| moment.footprint.total());
+    }
+    moments.extend(prefill);
+
+    let all = kv::cached(text, inference, inference.length());
+    let step = prefill::pass(text, inference, inference.batch, inference.length());
+    let in_flight = kv::in_flight(text, inference, inference.length());
+    let held = if inference.cache == Cache::Tuple { all * 2 } else { all };
+    let running = [(Part::KvCache, held), (Part::Activations, step.layers + in_flight)];
+    let ending = [(Part::KvCache, held), (Part::Activations, step.last), (Part::Logits, step.logits)];
+    let decode = [at(Phase::Decode, &running), at(Phase::Decode, &ending)].into_iter().max_by_key(|moment| moment.footprint.total());
+    moments.extend(decode);
+    moments.push(at(Phase::Rest, &[(Part::KvCache, all)]));
+    moments
+}
