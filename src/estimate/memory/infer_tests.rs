@@ -46,6 +46,7 @@ fn model(hidden: u64, vocab: u64, tied: bool, blocks: Vec<Blocks>) -> Model {
         hidden,
         vocab,
         tied,
+        head_bias: false,
         positions: Positions::Rotary,
         final_norm: Norm::Rms,
         logit_softcap: false,

@@ -75,7 +75,8 @@ pub(super) fn weights(model: &Model, inference: &Inference) -> Stored {
     if inference.quantised_head && !tied && quantises(precision, Role::Head) {
         largest = largest.max(rows * hidden);
     }
-    let norm = Bytes(model.text.final_norm.parameters(hidden)) * vector;
+    let bias = if model.text.head_bias { rows } else { 0 };
+    let norm = Bytes(model.text.final_norm.parameters(hidden) + bias) * vector;
     let (entry, exit) = (Bytes(table) + positions, Bytes(head) + norm);
     let ends = match (pipeline, tied) {
         (1, true) => entry + norm,
