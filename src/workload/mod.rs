@@ -32,7 +32,7 @@ pub use model::{Decoder, Model, Positions};
 pub use named::named;
 pub use precision::{KvPrecision, Precision};
 pub use training::{
-    Adapters, AttentionKernel, Checkpointing, CrossEntropy, Data, Images, Method, Offload, Optimizer, Parallel, Quantised, Targets,
-    Training,
+    Adapters, AttentionKernel, Checkpointing, CrossEntropy, Data, Framework, Images, Method, Offload, Optimizer, Parallel, Quantised,
+    Targets, Training,
 };
 pub use vision::{Tower, Vision};

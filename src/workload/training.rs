@@ -21,6 +21,8 @@ pub struct Training {
     pub cross_entropy: CrossEntropy,
     /// Micro-batches before an optimizer step.
     pub grad_accum: u64,
+    /// Whose code runs the model and shares its states among data-parallel workers.
+    pub framework: Framework,
     /// How GPUs share the work.
     pub parallel: Parallel,
     /// What lives in host memory.
@@ -143,6 +145,15 @@ pub enum CrossEntropy {
     Fused,
 }
 
+/// Whose code runs the model: which operations are one kernel, and what stands beside the tensors of data-parallel workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framework {
+    /// Hugging Face's modules as they are written, in elementary operations; DDP of PyTorch, ZeRO of DeepSpeed.
+    HuggingFace,
+    /// Megatron-LM: one kernel per norm, per activation and per softmax, in 16 bits; gradients reduced where they lie.
+    Megatron,
+}
+
 /// How GPUs share the work. `gpus = data × tensor × pipeline`; experts are spread over the data-parallel workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parallel {
@@ -160,6 +171,8 @@ pub struct Parallel {
     pub interleave: u64,
     /// GPUs that share the experts.
     pub expert: u64,
+    /// GPUs of one node, which share its host memory.
+    pub per_node: u64,
 }
 
 /// What data-parallel workers share.
@@ -171,8 +184,10 @@ pub enum Data {
     Zero1,
     /// Gradients too.
     Zero2,
-    /// Weights too (ZeRO-3, FSDP).
+    /// Weights too, gathered product by product (DeepSpeed's ZeRO-3).
     Zero3,
+    /// The same, gathered layer by layer (PyTorch's FSDP). FP32 weights under autocast are gathered in BF16, as its mixed precision does.
+    Fsdp,
 }
 
 /// What lives in host memory.
@@ -209,7 +224,7 @@ impl Method {
 
 impl Parallel {
     /// One GPU.
-    pub const ONE: Self = Self { gpus: 1, data: Data::Ddp, tensor: 1, sequence: false, pipeline: 1, interleave: 1, expert: 1 };
+    pub const ONE: Self = Self { gpus: 1, data: Data::Ddp, tensor: 1, sequence: false, pipeline: 1, interleave: 1, expert: 1, per_node: 8 };
 
     /// Data-parallel workers: what ZeRO divides by, never all GPUs.
     pub const fn workers(&self) -> u64 {
@@ -229,6 +244,7 @@ impl Training {
             attention: AttentionKernel::Flash,
             cross_entropy: CrossEntropy::Full,
             grad_accum: 1,
+            framework: Framework::HuggingFace,
             parallel: Parallel::ONE,
             offload: Offload::None,
             images: Images { count: 0, width: 0, height: 0 },
@@ -256,6 +272,7 @@ impl Training {
             ("pipeline-parallel degree", self.parallel.pipeline),
             ("interleaving degree", self.parallel.interleave),
             ("expert-parallel degree", self.parallel.expert),
+            ("number of GPUs per node", self.parallel.per_node),
         ];
         for (name, value) in counts {
             if !(1..=MOST).contains(&value) {
