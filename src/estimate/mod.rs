@@ -3,5 +3,7 @@
 //! An estimate is pure: a [workload](crate::workload), what is known of the machine (measured where it was, documents where not), and nothing
 //! else. Its result says of every number where it comes from.
 
+pub mod advice;
+pub mod fit;
 pub mod guide_formula;
 pub mod memory;
