@@ -203,6 +203,11 @@ pub struct GuideRow {
 }
 
 impl GuideRow {
+    /// Memory, the printed number taken as GiB: that is how the guide's calculator compares it with what a job needs.
+    pub fn memory(&self) -> Figure<Bytes> {
+        self.figure(Bytes((self.memory_gb * Bytes::GIB.as_f64()) as u64))
+    }
+
     /// Memory bandwidth, as printed.
     pub fn bandwidth(&self) -> Figure<BytesPerSecond> {
         self.figure(BytesPerSecond(self.bandwidth_gbs * 1e9))

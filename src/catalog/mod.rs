@@ -1,4 +1,5 @@
-//! What documents say: vendors' datasheets, the standards of links and the price lists of clouds, as data with source and date.
+//! What documents say: vendors' datasheets of GPUs and systems, the standards of links and the price lists of clouds, as data with source and
+//! date.
 //!
 //! Nothing here was measured by this program. A catalog number answers "what was promised", and every one becomes a
 //! [`Figure`] on the basis *datasheet* (or *guide*, for the written guide's own numbers, kept beside the right
@@ -8,18 +9,22 @@
 //! the user's own, in the same form, adds entries or changes some of their values: [`Catalog::with_file`].
 
 mod cloud;
+mod generation;
 mod gpu;
 mod link;
 mod lookup;
 mod model;
+mod system;
 mod user;
 
 pub use cloud::{Attested, Instance, Pricing};
+pub use generation::{Generation, Words};
 pub use gpu::{
     Accumulator, ClockFacts, Confidence, Density, Dtype, Engine, GpuModel, GuideRow, MemoryFacts, NvlinkFacts, PcieFacts, Peak, Price,
 };
 pub use link::{Family, Link, Range};
 pub use model::{GuideShape, ModelRow};
+pub use system::System;
 
 use std::path::Path;
 
@@ -33,6 +38,8 @@ const GPUS: &str = include_str!("gpus.toml");
 const LINKS: &str = include_str!("links.toml");
 const MODELS: &str = include_str!("models.toml");
 const CLOUDS: &str = include_str!("clouds.toml");
+const GENERATIONS: &str = include_str!("generations.toml");
+const SYSTEMS: &str = include_str!("systems.toml");
 
 /// Everything documents say.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +52,10 @@ pub struct Catalog {
     pub models: Vec<ModelRow>,
     /// What clouds sell, the written guide's entries first.
     pub instances: Vec<Instance>,
+    /// Generations of GPUs, older ones first.
+    pub generations: Vec<Generation>,
+    /// Whole systems, older ones first.
+    pub systems: Vec<System>,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +82,18 @@ struct CloudFile {
     instance: Vec<Instance>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GenerationFile {
+    generation: Vec<Generation>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SystemFile {
+    system: Vec<System>,
+}
+
 impl Catalog {
     /// The catalog that comes with the program.
     ///
@@ -82,6 +105,8 @@ impl Catalog {
             links: parse::<LinkFile>(LINKS, "links.toml")?.link,
             models: parse::<ModelFile>(MODELS, "models.toml")?.model,
             instances: parse::<CloudFile>(CLOUDS, "clouds.toml")?.instance,
+            generations: parse::<GenerationFile>(GENERATIONS, "generations.toml")?.generation,
+            systems: parse::<SystemFile>(SYSTEMS, "systems.toml")?.system,
         })
     }
 

@@ -276,3 +276,48 @@ fn looking_up_never_panics() {
         let _ = catalog.device(&name, Some(&name));
     });
 }
+
+#[test]
+fn every_board_belongs_to_one_generation() {
+    let catalog = catalog();
+    for gpu in &catalog.gpus {
+        let of_it = catalog.generations.iter().filter(|generation| generation.has(gpu.compute_capability())).count();
+        assert_eq!(of_it, 1, "{} ({:?})", gpu.name, gpu.compute_capability());
+    }
+    for generation in &catalog.generations {
+        assert!(generation.gpus(&catalog).count() > 0, "{} has no board", generation.name);
+        assert!(generation.source.len() > 5 && is_date(&generation.date), "{}", generation.name);
+        assert!(!generation.brings.en.is_empty() && !generation.brings.ko.is_empty(), "{}", generation.name);
+    }
+}
+
+#[test]
+fn number_formats_appear_with_the_generations_that_brought_them() {
+    let catalog = catalog();
+    let first = |dtype: Dtype| catalog.generations.iter().find(|g| g.tensor_formats(&catalog).contains(&dtype)).unwrap().name.as_str();
+    for (dtype, generation) in [
+        (Dtype::Fp16, "Volta"),
+        (Dtype::Int8, "Turing"),
+        (Dtype::Bf16, "Ampere (GA100)"),
+        (Dtype::Fp8, "Ada Lovelace"),
+        (Dtype::Fp4, "Blackwell (data centre)"),
+    ] {
+        assert_eq!(first(dtype), generation, "{dtype}");
+    }
+    assert_eq!(catalog.generation((9, 0)).unwrap().name, "Hopper");
+    assert!(catalog.generation((6, 1)).is_none());
+}
+
+#[test]
+fn systems_draw_more_than_their_gpus() {
+    let catalog = catalog();
+    for system in &catalog.systems {
+        let model = catalog.gpus.iter().find(|gpu| gpu.short_name == system.gpu).unwrap();
+        let gpus = model.tdp().value.0 * f64::from(system.gpus);
+        let share = system.max_power().value.0 / gpus;
+        assert!((1.0..3.0).contains(&share), "{}: {share} times its GPUs", system.name);
+        assert!(system.source.len() > 5 && is_date(&system.date), "{}", system.name);
+    }
+    assert_eq!(catalog.system("H100 SXM", 8).unwrap().name, "DGX H100");
+    assert!(catalog.system("H100 SXM", 4).is_none());
+}

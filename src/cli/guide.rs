@@ -17,9 +17,18 @@ pub(super) struct Arguments {
     /// Sections such as B.1.1, or chapters such as B.4 [default: all]
     #[arg(value_name = "SECTION")]
     sections: Vec<String>,
+
+    /// List where the written guide is wrong, with both values and the reason, instead of its sections
+    #[arg(long, conflicts_with = "sections")]
+    errata: bool,
 }
 
 pub(super) fn guide(common: &Common, arguments: &Arguments) -> Result<Status> {
+    if arguments.errata {
+        let input = Input { catalog: &Catalog::embedded()?, here: None, recorded: &[], lang: common.lang.into() };
+        print_tables(&[guide::errata(&input)], common)?;
+        return Ok(Status::Done);
+    }
     let mut sections: Vec<&Section> = Vec::new();
     for name in &arguments.sections {
         for section in guide::find(name)? {

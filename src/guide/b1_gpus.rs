@@ -3,6 +3,7 @@
 //! All peaks are dense (no zeros counted), on tensor cores, accumulating in 32 bits: what a framework's matrix product can approach. The
 //! written guide mixes these with rates of the ordinary lanes; a table of its own shows where.
 
+use super::b1_differences::differences;
 use super::{Here, Input, NO_RUN, Section, fact, slowest};
 use crate::calibrate::GpuCalibration;
 use crate::catalog::{Dtype, GpuModel};
@@ -179,7 +180,7 @@ fn recorded_row(input: &Input<'_>, model: &GpuModel, gpu: &GpuCalibration) -> Ve
     row
 }
 
-/// Where the written guide's row and the vendor's document differ by more than rounding.
+/// Where the written guide's rows and the documents differ.
 fn corrected(input: &Input<'_>) -> Table {
     let mut table = input.table(
         "B.1.1",
@@ -187,33 +188,21 @@ fn corrected(input: &Input<'_>) -> Table {
         [
             Column::text("gpu", "GPU"),
             Column::text("quantity", input.say(Text::new("quantity", "항목"))),
-            Column::number("guide", input.say(Text::new("guide", "가이드"))).unit("TFLOP/s"),
-            Column::number("datasheet", input.say(Text::new("datasheet", "데이터시트"))).unit("TFLOP/s"),
+            Column::number("guide", input.say(Text::new("guide", "가이드"))),
+            Column::number("datasheet", input.say(Text::new("datasheet", "데이터시트"))),
             Column::number("ratio", input.say(Text::new("datasheet / guide", "데이터시트 / 가이드"))),
+            Column::text("why", input.say(Text::new("the guide's number is", "가이드 값의 정체"))),
         ],
     );
-    const ROUNDING: f64 = 0.01;
-    for (model, guide) in input.catalog.gpus.iter().filter_map(|model| Some((model, model.guide.as_ref()?))) {
-        for (dtype, ..) in PEAKS {
-            let Some((written, right)) = guide.peak(dtype).zip(model.matmul_peak(dtype)) else { continue };
-            let ratio = written.with(&right, |written, right| right / written);
-            if (ratio.value - 1.0).abs() > ROUNDING {
-                table.row([
-                    Cell::text(&guide.name),
-                    Cell::text(dtype.to_string()),
-                    tflops(Some(&written)),
-                    tflops(Some(&right)),
-                    Cell::figure_as(&ratio, format!("{:.2}", ratio.value)),
-                ]);
-            }
-        }
-        // The guide puts remarks such as "(ECC)" after the type.
-        if guide.memory_type.split(' ').next() != Some(model.memory.kind.as_str()) {
-            table.note(
-                Text::new("{}: the guide says {}, the board has {}.", "{}: 가이드에는 {}로 적혀 있으나 실제는 {}이다.")
-                    .fill(input.lang, &[&guide.name, &guide.memory_type, &model.memory.kind]),
-            );
-        }
+    for difference in differences(input) {
+        table.row([
+            Cell::text(difference.gpu),
+            Cell::text(difference.quantity),
+            difference.guide,
+            difference.right,
+            difference.ratio.map_or(Cell::Empty, |ratio| Cell::figure_as(&ratio, format!("{:.2}", ratio.value))),
+            Cell::text(input.say(difference.why)),
+        ]);
     }
     table.note(input.say(Text::new(
         "The guide mixes engines: some of its numbers are rates of the ordinary lanes, not of the tensor cores that do the work.",

@@ -13,13 +13,16 @@ use crate::units::Bytes;
 pub(super) const SECTION: Section = Section { id: "B.8", title: Text::new("CPU and RAM", "CPU와 RAM"), tables };
 
 fn tables(input: &Input<'_>) -> Vec<Table> {
-    let mut tables = vec![needs(input)];
-    tables.extend(workers(input));
-    tables
+    vec![needs(input), workers(input)]
 }
 
 fn guide<Q: crate::figure::Quantity>(value: Q) -> Figure<Q> {
     Figure::new(value, Basis::Guide, "guide B.8")
+}
+
+/// A range of the guide's; reaching its lower end counts as following it.
+fn guide_range<Q: crate::figure::Quantity>(low: Q, high: Q) -> Figure<Q> {
+    Figure { high, ..guide(low) }
 }
 
 /// Processors this process may use: the least of what it may run on and what the control group grants.
@@ -51,20 +54,19 @@ fn needs(input: &Input<'_>) -> Table {
     );
     let host = input.here.map(|(run, _)| &run.machine.host);
     let cpus = host.and_then(usable_cpus);
-    let (least, recommended) = (guide(8.0), guide(16.0));
     table.row([
         Cell::text(input.say(Text::new("processors this process may use", "사용 가능한 프로세서"))),
-        cpu_cell(Some(&least)),
-        cpu_cell(Some(&recommended)),
+        cpu_cell(Some(&guide(8.0))),
+        Cell::figure_as(&guide_range(16.0, 32.0), "16–32"),
         cpu_cell(cpus.as_ref()),
         finding(input, cpus.map(|cpus| cpus.value), 8.0, 16.0),
     ]);
     let memory = host.and_then(usable_memory);
-    let (least, recommended) = (guide(Bytes::gib(32)), guide(Bytes::gib(64)));
+    let (least, recommended) = (guide(Bytes::gib(32)), guide_range(Bytes::gib(64), Bytes::gib(128)));
     table.row([
         Cell::text(input.say(Text::new("memory this process may use", "사용 가능한 메모리"))),
         Cell::figure(&least),
-        Cell::figure(&recommended),
+        Cell::figure_as(&recommended, "64–128 GiB"),
         Cell::maybe(memory.as_ref()),
         finding(input, memory.as_ref().map(|memory| memory.value.as_f64()), least.value.as_f64(), recommended.value.as_f64()),
     ]);
@@ -111,30 +113,47 @@ fn needs(input: &Input<'_>) -> Table {
     table
 }
 
-/// Loader processes by the guide's rule; `None` where the processors are not known.
-fn workers(input: &Input<'_>) -> Option<Table> {
-    let (run, _) = input.here?;
-    let cpus = usable_cpus(&run.machine.host)?;
+/// Machines the rule is shown for besides this one: usable processors and GPUs.
+const EXAMPLES: [(u32, usize); 4] = [(8, 1), (16, 2), (32, 4), (96, 8)];
+
+/// Loader processes by the guide's rule.
+fn workers(input: &Input<'_>) -> Table {
     let mut table = input.table(
         "B.8",
         Text::new("DataLoader workers", "DataLoader 워커 수"),
         [
+            Column::text("machine", input.say(Text::new("machine", "장비"))),
             Column::number("cpus", input.say(Text::new("usable processors", "사용 가능한 프로세서"))),
-            Column::number("gpus", "GPU"),
-            Column::number("num_workers", "num_workers"),
+            Column::number("gpu_count", "GPU"),
+            Column::number("num_workers", input.say(Text::new("workers in all", "전체 워커"))),
+            Column::number("per_process", input.say(Text::new("num_workers per process", "프로세스당 num_workers"))),
         ],
     );
-    let gpus = run.machine.gpus.len();
-    let rule = cpus.map(|cpus| f64::from(num_workers(cpus, gpus)));
-    table.row([cpu_cell(Some(&cpus)), Cell::count(gpus as u64), Cell::figure_as(&rule, format!("{:.0}", rule.value))]);
-    table.note(input.say(Text::new(
-        "num_workers = min(processors − 2, 4 × GPUs) per machine, at least 1; split it among the processes when each GPU has its own.",
-        "num_workers = min(프로세서 − 2, 4 × GPU)이고 최소 1이다. 장비 전체 기준이므로 GPU마다 프로세스가 따로 있으면 나누어 쓴다.",
-    )));
-    if gpus == 0 {
-        table.note(input.say(Text::new("Without a GPU the rule is applied for one.", "GPU가 없어 한 개로 가정하여 계산했다.")));
+    if let Some((run, _)) = input.here
+        && let Some(cpus) = usable_cpus(&run.machine.host)
+    {
+        let gpus = run.machine.gpus.len();
+        worker_row(&mut table, input.say(Text::new("▶ this machine", "▶ 이 장비")), cpu_cell(Some(&cpus)), &cpus, gpus);
+        if gpus == 0 {
+            table.note(input.say(Text::new("Without a GPU the rule is applied for one.", "GPU가 없어 한 개로 가정하여 계산했다.")));
+        }
     }
-    Some(table)
+    for (cpus, gpus) in EXAMPLES {
+        let example = input.say(Text::new("example", "예시"));
+        worker_row(&mut table, example, Cell::count(cpus.into()), &guide(f64::from(cpus)), gpus);
+    }
+    table.note(input.say(Text::new(
+        "Workers in all = min(processors − 2, 4 × GPUs), at least 1: the guide's rule for the machine. DataLoader's num_workers counts for one process, so with a process per GPU each gets its share.",
+        "전체 워커 = min(프로세서 − 2, 4 × GPU)이고 최소 1이다(가이드의 장비 단위 규칙). DataLoader의 num_workers는 프로세스 하나의 값이므로, GPU마다 프로세스를 두면 나누어 준다.",
+    )));
+    table
+}
+
+fn worker_row(table: &mut Table, machine: &str, shown: Cell, cpus: &Figure<f64>, gpus: usize) {
+    let all = cpus.map(|cpus| f64::from(num_workers(cpus, gpus)));
+    let each = all.map(|all| (all / gpus.max(1) as f64).floor().max(1.0));
+    let whole = |workers: &Figure<f64>| Cell::figure_as(workers, format!("{:.0}", workers.value));
+    table.row([Cell::text(machine), shown, Cell::count(gpus as u64), whole(&all), whole(&each)]);
 }
 
 /// The guide's rule, on whole usable processors. At least one worker: zero would load in the training process itself.

@@ -5,16 +5,20 @@
 //! the catalog alone every number is the vendor's, the written guide's or assumed, and says so; with a run, this machine's measured numbers stand
 //! beside them. Numbers are computed, never typed in; the only constants are the guide's own, on the basis *guide*.
 
+mod b1_differences;
+mod b1_generations;
 mod b1_gpus;
 mod b4_links;
 mod b7_storage;
 mod b8_host;
 mod b9_power;
+mod errata;
 mod summary;
 
 #[cfg(test)]
 mod tests;
 
+pub use errata::errata;
 pub use summary::summary;
 
 use crate::calibrate::{Calibration, GpuCalibration};
@@ -51,18 +55,22 @@ pub struct Section {
 }
 
 /// Every section, in the guide's order.
-pub const SECTIONS: &[Section] = &[b1_gpus::SECTION, b4_links::SECTION, b7_storage::SECTION, b8_host::SECTION, b9_power::SECTION];
+pub const SECTIONS: &[Section] =
+    &[b1_gpus::SECTION, b1_generations::SECTION, b4_links::SECTION, b7_storage::SECTION, b8_host::SECTION, b9_power::SECTION];
 
 /// The sections that `name` means: one by its full id, or a whole chapter (`B.4`, `b4` and `4` are the same).
 ///
 /// # Errors
 /// [`Error::Usage`] when there is none, with the ids there are.
 pub fn find(name: &str) -> Result<Vec<&'static Section>> {
-    let digits = |id: &str| id.chars().filter(char::is_ascii_digit).collect::<String>();
-    let well_formed = name.trim_start_matches(['B', 'b']).chars().all(|c| c.is_ascii_digit() || c == '.');
-    let wanted = digits(name);
-    let found: Vec<&Section> = SECTIONS.iter().filter(|section| digits(section.id).starts_with(&wanted)).collect();
-    if !well_formed || wanted.is_empty() || found.is_empty() {
+    let parts = |id: &str| -> Vec<String> {
+        let numbers = id.trim_start_matches(['B', 'b']).trim_start_matches('.');
+        numbers.split('.').map(str::to_owned).collect()
+    };
+    let wanted = parts(name.trim_end_matches('.'));
+    let well_formed = wanted.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()));
+    let found: Vec<&Section> = SECTIONS.iter().filter(|section| parts(section.id).starts_with(&wanted)).collect();
+    if !well_formed || found.is_empty() {
         let ids: Vec<&str> = SECTIONS.iter().map(|section| section.id).collect();
         return Err(Error::usage(format!("the guide has no section {name:?}; expected one of {}", ids.join(", "))));
     }

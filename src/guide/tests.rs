@@ -48,6 +48,30 @@ fn without_a_run_every_number_is_a_documents() {
     }
 }
 
+/// A record kept with the tests.
+fn record(name: &str) -> Run {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/records").join(name);
+    Run::read(&path).unwrap()
+}
+
+/// The stand-in driver's H200, with the memory of the board it stands for: the stand-in keeps a small part of it.
+fn simulated_h200() -> Run {
+    let mut run = record("h200-standin.json");
+    for gpu in &mut run.machine.gpus {
+        gpu.memory_total = Fact::Known(crate::units::Bytes::mib(143_771));
+    }
+    run
+}
+
+#[test]
+fn every_table_in_text_and_markdown() {
+    check("no_run_ko_markdown", &guide(None, &[], Lang::Ko, Format::Markdown));
+    for (name, run) in [("small_vm", record("small-vm.json")), ("h200_standin", simulated_h200())] {
+        check(&format!("{name}_en"), &guide(Some(&run), &[], Lang::En, TEXT));
+        check(&format!("{name}_ko_markdown"), &guide(Some(&run), &[], Lang::Ko, Format::Markdown));
+    }
+}
+
 #[test]
 fn a_host_without_gpu_has_its_own_numbers() {
     let run = host().limited(2.0, 16 << 30).run();
@@ -74,14 +98,16 @@ fn the_summary_shows_what_was_found_and_what_was_not() {
     check("summary_simulated", &report::render(&summary(&run, &calibration, &catalog(), Lang::En), TEXT));
 }
 
+/// Columns of counts and of inputs that a row is about: nobody has to vouch for those.
+const NEEDS_NO_BASIS: [&str; 3] = ["count", "gpu_count", "cpus"];
+
 #[test]
 fn every_number_says_where_it_comes_from() {
     let (host, gpus) = (host().run(), two_h100().run());
     for run in [None, Some(&host), Some(&gpus)] {
         for table in tables(run, Lang::En) {
             for (row, column) in table.rows().iter().flat_map(|row| row.iter().zip(table.columns())) {
-                // How many GPUs there are is counted, not measured.
-                if let (Cell::Number(number), false) = (row, column.key == "gpus" && table.columns().len() == 3) {
+                if let (Cell::Number(number), false) = (row, NEEDS_NO_BASIS.contains(&column.key.as_str())) {
                     assert!(number.basis.is_some() && !number.from.is_empty(), "{}: {} {}", table.title, column.key, number.shown);
                 }
             }
@@ -149,8 +175,13 @@ fn sections_are_found_by_number_and_chapter() {
     assert_eq!(ids("b4"), ["B.4.1"]);
     assert_eq!(ids("9"), ["B.9"]);
     let error = find("B.12").unwrap_err();
-    assert_eq!(error.to_string(), r#"the guide has no section "B.12"; expected one of B.1.1, B.4.1, B.7, B.8, B.9"#);
-    assert!(find("").is_err() && find("power").is_err());
+    let known: Vec<&str> = SECTIONS.iter().map(|section| section.id).collect();
+    assert_eq!(error.to_string(), format!(r#"the guide has no section "B.12"; expected one of {}"#, known.join(", ")));
+    assert_eq!(ids("B.1").len(), SECTIONS.iter().filter(|section| section.id.starts_with("B.1.")).count());
+    assert_eq!(ids("1.2"), ["B.1.2"]);
+    for name in ["", "power", "B.", "1..2", "12", "B.1.2.3"] {
+        assert!(find(name).is_err(), "{name:?}");
+    }
 }
 
 #[test]
@@ -173,5 +204,54 @@ fn an_unknown_gpu_and_missing_facts_leave_gaps_not_errors() {
     for lang in [Lang::En, Lang::Ko] {
         let text = report::render(&tables(Some(&run), lang), Format::Text { width: Some(80) });
         assert!(text.contains("Future GPU"));
+    }
+}
+
+fn errata_in(lang: Lang) -> Table {
+    let catalog = catalog();
+    errata(&Input { catalog: &catalog, here: None, recorded: &[], lang })
+}
+
+#[test]
+fn the_errata_are_the_same_in_both_languages() {
+    let (en, ko) = (errata_in(Lang::En), errata_in(Lang::Ko));
+    check("errata_en", &report::render(std::slice::from_ref(&en), TEXT));
+    check("errata_ko_markdown", &report::render(std::slice::from_ref(&ko), Format::Markdown));
+    assert_eq!(en.rows().len(), ko.rows().len());
+    for (en, ko) in en.rows().iter().zip(ko.rows()) {
+        assert_eq!(en[0], ko[0]);
+        for (english, korean) in en.iter().zip(ko) {
+            if let (Cell::Number(english), Cell::Number(korean)) = (english, korean) {
+                assert_eq!(english.value, korean.value);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_erratum_has_two_values_and_a_reason() {
+    let table = errata_in(Lang::En);
+    for row in table.rows() {
+        let [section, item, guide, right, why] = &row[..] else { panic!("{row:?}") };
+        assert!(matches!((section, item, why), (Cell::Text(_), Cell::Text(_), Cell::Text(why)) if why.len() > 10), "{row:?}");
+        match (guide, right) {
+            (Cell::Number(written), Cell::Number(right)) => {
+                assert_eq!(written.basis, Some(Basis::Guide), "{row:?}");
+                assert!(right.basis.is_some_and(|basis| basis != Basis::Guide) && !right.from.is_empty(), "{row:?}");
+                assert!(written.value != right.value, "{row:?}");
+            }
+            (Cell::Text(written), Cell::Text(right)) => assert!(written != right, "{row:?}"),
+            _ => panic!("one value is missing or of another kind: {row:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_catalog_bears_out_what_the_errata_say_in_words() {
+    let catalog = catalog();
+    let first = catalog.generations.iter().find(|generation| !generation.tensor_formats(&catalog).is_empty()).unwrap();
+    assert_eq!(first.name, "Volta");
+    for gpu in catalog.gpus.iter().filter(|gpu| gpu.architecture == "Ampere" && gpu.mig) {
+        assert_eq!(gpu.compute_capability(), (8, 0), "{}", gpu.name);
     }
 }
