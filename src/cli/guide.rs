@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 
 pub(super) fn guide(common: &Common, arguments: &Arguments) -> Result<Status> {
     if arguments.errata {
-        let input = Input { catalog: &Catalog::embedded()?, here: None, recorded: &[], lang: common.lang.into() };
+        let input = Input { catalog: &super::catalog(common)?, here: None, recorded: &[], lang: common.lang.into() };
         print_tables(&[guide::errata(&input)], common)?;
         return Ok(Status::Done);
     }

@@ -229,6 +229,15 @@ fn the_errata_are_the_same_in_both_languages() {
 }
 
 #[test]
+fn every_part_of_the_guide_with_known_mistakes_is_listed() {
+    let table = errata_in(Lang::En);
+    let listed = |section: &str| table.rows().iter().filter(|row| row[0] == Cell::text(section)).count();
+    for (section, least) in [("B.1.1", 17), ("B.1.2", 2), ("B.4.1", 4), ("B.5.1", 9), ("B.8", 1), ("B.9", 1)] {
+        assert!(listed(section) >= least, "{section}: {}", listed(section));
+    }
+}
+
+#[test]
 fn every_erratum_has_two_values_and_a_reason() {
     let table = errata_in(Lang::En);
     for row in table.rows() {
@@ -254,4 +263,7 @@ fn the_catalog_bears_out_what_the_errata_say_in_words() {
     for gpu in catalog.gpus.iter().filter(|gpu| gpu.architecture == "Ampere" && gpu.mig) {
         assert_eq!(gpu.compute_capability(), (8, 0), "{}", gpu.name);
     }
+    let entry = |name: &str| catalog.instances.iter().find(|entry| entry.name == name).unwrap().price_per_hour().value.0;
+    assert_eq!(entry("gpu_1x_h100_pcie"), 2.49);
+    assert!((entry("Standard_ND96isr_H100_v5") - 98.32).abs() < 0.01);
 }
