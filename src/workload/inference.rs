@@ -67,7 +67,8 @@ pub enum LogitRows {
 }
 
 impl Inference {
-    /// Generation with today's transformers on one GPU: a cache that grows, flash attention, logits of the last token.
+    /// Generation on one GPU as a server does it: prompts read 2,048 tokens at a time (vLLM's `DEFAULT_MAX_NUM_BATCHED_TOKENS`), pages of one
+    /// token (SGLang's `page_size`), fused kernels, logits of the last token.
     pub const fn new(precision: Precision, batch: u64, seq: u64, output: u64) -> Self {
         Self {
             precision,
@@ -76,34 +77,34 @@ impl Inference {
             batch,
             seq,
             output,
-            cache: Cache::Dynamic,
+            cache: Cache::Paged { block: 1 },
             attention: AttentionKernel::Flash,
             repeat_kv: false,
-            chunk: None,
+            chunk: Some(2048),
             logits: LogitRows::Last,
-            fused: false,
+            fused: true,
             tensor: 1,
             pipeline: 1,
             images: Images { count: 0, width: 0, height: 0 },
         }
     }
 
-    /// The same served by vLLM or its like: pages of 16 tokens, prompts read 8192 tokens at a time, fused kernels.
+    /// The same with vLLM: pages of 16 tokens.
     #[must_use]
-    pub const fn served(mut self) -> Self {
-        self.cache = Cache::Paged { block: 16 };
-        self.chunk = Some(8192);
-        self.fused = true;
-        self
+    pub const fn vllm(self) -> Self {
+        Self { cache: Cache::Paged { block: 16 }, chunk: Some(2048), fused: true, ..self }
+    }
+
+    /// The same with today's transformers: a cache that grows by concatenation, whole prompts at once, elementary operations.
+    #[must_use]
+    pub const fn transformers(self) -> Self {
+        Self { cache: Cache::Dynamic, chunk: None, fused: false, ..self }
     }
 
     /// The same with llama.cpp: a cache made once, prompts read 512 tokens at a time.
     #[must_use]
-    pub const fn llama_cpp(mut self) -> Self {
-        self.cache = Cache::Static;
-        self.chunk = Some(512);
-        self.fused = true;
-        self
+    pub const fn llama_cpp(self) -> Self {
+        Self { cache: Cache::Static, chunk: Some(512), fused: true, ..self }
     }
 
     /// Tokens of a sequence when it is finished.
@@ -193,8 +194,8 @@ mod tests {
     #[test]
     fn a_chunk_bounds_what_passes_at_once() {
         let inference = Inference::new(Precision::Bf16, 4, 4096, 0);
-        assert_eq!(inference.prefill_tokens(), 16384);
-        assert_eq!(inference.served().prefill_tokens(), 8192);
-        assert_eq!(Inference { seq: 100, ..inference.served() }.prefill_tokens(), 400);
+        assert_eq!(inference.transformers().prefill_tokens(), 16384);
+        assert_eq!(inference.prefill_tokens(), 2048);
+        assert_eq!(Inference { seq: 100, ..inference }.prefill_tokens(), 400);
     }
 }

@@ -94,7 +94,7 @@ fn moments(model: &Model, inference: &Inference, workspace: Bytes) -> Vec<Moment
     let prompt = kv::cached(text, inference, whole);
     let tokens = inference.prefill_tokens();
     let live = prefill::pass(text, inference, tokens, inference.seq);
-    let unpacked = if inference.precision.unpacks() { Bytes(prefill::largest_product(model, inference)) * 2 } else { Bytes(0) };
+    let unpacked = if inference.precision.unpacks() { Bytes(weights.largest_quantised) * 2 } else { Bytes(0) };
     let running = [(Part::KvCache, prompt), (Part::Activations, live.layers), (Part::Workspace, unpacked)];
     let ending = [(Part::KvCache, prompt), (Part::Activations, live.last), (Part::Logits, live.logits)];
     let mut prefill = [at(Phase::Prefill, &running), at(Phase::Prefill, &ending)].into_iter().max_by_key(|moment| moment.footprint.total());

@@ -132,7 +132,7 @@ fn a_reservation_is_cut_into_pages() {
     let page = Bytes(131_072 * 16);
     let blocks = |gib: f64| Reservation::of(Bytes((gib * Bytes::GIB.as_f64()) as u64), page, 16, 8192).blocks;
     assert!((blocks(11.115)..=blocks(11.125)).contains(&5691));
-    let served = Inference::new(Precision::Bf16, 1, 8192, 0).served();
+    let served = Inference::new(Precision::Bf16, 1, 8192, 0).vllm();
     let reservation = reserve(&llama_3_8b(), &served, &overheads(), Bytes::gib(80), 0.9).unwrap();
     assert_eq!(reservation.tokens, reservation.blocks * 16);
     assert_eq!(reservation.sequences, reservation.blocks / 512);
@@ -145,7 +145,7 @@ fn a_reservation_is_cut_into_pages() {
 
 #[test]
 fn the_mlp_is_the_worst_moment_of_a_long_prompt() {
-    let inference = Inference::new(Precision::Bf16, 1, 32_768, 1);
+    let inference = Inference::new(Precision::Bf16, 1, 32_768, 1).transformers();
     let memory = infer(&llama_3_8b(), &inference, &overheads()).unwrap();
     // Two tensors of the residual held by callers, the residual and the normalised input, and three of the inner width.
     let expected = 32_768 * 2 * (4 * 4096 + 3 * 14_336);
@@ -158,7 +158,7 @@ fn the_mlp_is_the_worst_moment_of_a_long_prompt() {
 
 #[test]
 fn logits_of_all_tokens_are_worse_than_of_the_last() {
-    let last = Inference::new(Precision::Bf16, 4, 4096, 1);
+    let last = Inference::new(Precision::Bf16, 4, 4096, 1).transformers();
     let all = Inference { logits: LogitRows::All, ..last };
     let logits = |inference| part(&infer(&llama_3_8b(), &inference, &overheads()).unwrap(), Phase::Prefill, Part::Logits).0;
     assert_eq!(logits(all), 4 * 4096 * 128_256 * 6);
@@ -168,7 +168,7 @@ fn logits_of_all_tokens_are_worse_than_of_the_last() {
 
 #[test]
 fn each_kind_of_cache_has_its_own_worst_moment() {
-    let usual = Inference::new(Precision::Bf16, 1, 1, 8191);
+    let usual = Inference::new(Precision::Bf16, 1, 1, 8191).transformers();
     let decode = |inference| {
         let memory = infer(&llama_3_8b(), &inference, &overheads()).unwrap();
         (part(&memory, Phase::Decode, Part::KvCache).0, part(&memory, Phase::Decode, Part::Activations).0)
@@ -195,7 +195,10 @@ fn settings_that_do_not_fit_the_model_are_refused() {
     refused(Inference { tensor: 3, ..usual }, "divides the 32 heads");
     refused(Inference { pipeline: 33, ..usual }, "32 layers");
     refused(Inference { images: Images { count: 1, width: 336, height: 336 }, ..usual }, "no images");
-    refused(Inference { batch: 1 << 16, seq: 1 << 20, output: 0, attention: AttentionKernel::Eager, ..usual }, "smaller batch");
+    refused(
+        Inference { batch: 1 << 16, seq: 1 << 20, output: 0, attention: AttentionKernel::Eager, ..usual.transformers() },
+        "smaller batch",
+    );
 }
 
 fn any_cache() -> impl Strategy<Value = Cache> {

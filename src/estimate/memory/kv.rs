@@ -28,7 +28,7 @@ fn kept(length: u64, window: Option<u64>, cache: Cache) -> u64 {
         Cache::Paged { block } => {
             let pages = length.div_ceil(block);
             // A window that begins inside a page needs that page whole.
-            window.map_or(pages, |window| pages.min(window.div_ceil(block) + 1)) * block
+            window.map_or(pages, |window| pages.min(window.saturating_sub(1).div_ceil(block) + 1)) * block
         }
         _ => window.map_or(length, |window| length.min(window)),
     }

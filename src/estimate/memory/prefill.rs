@@ -12,11 +12,8 @@
 //! transformers holds the embedding and the layer's input by name in the calling functions, so both are alive throughout; servers update one
 //! residual in place.
 
-use super::stored::share;
 use crate::units::Bytes;
-use crate::workload::{
-    Attention, AttentionKernel, Block, Decoder, Dense, Experts, Inference, LogitRows, Mlp, Model, Norm, Role, Tower, Vision,
-};
+use crate::workload::{Attention, AttentionKernel, Block, Decoder, Dense, Experts, Inference, LogitRows, Mlp, Norm, Tower, Vision};
 
 /// The pass of `tokens` tokens through a layer: what it looks at and how.
 #[derive(Clone, Copy)]
@@ -146,18 +143,6 @@ pub(super) fn pass(decoder: &Decoder, inference: &Inference, tokens: u64, seen: 
     let norm = if inference.fused { width } else { 8 };
     let last = Bytes(hidden) * (width * pass.residuals() + norm) * tokens;
     Live { layers, last, logits }
-}
-
-/// Elements of the largest product on one GPU, which a format that unpacks holds in 16 bits.
-pub(super) fn largest_product(model: &Model, inference: &Inference) -> u64 {
-    let hidden = model.text.hidden;
-    let products = model.text.blocks.iter().flat_map(|run| {
-        run.block.linears(hidden).into_iter().filter(|linear| linear.role != Role::Router).map(|linear| {
-            let (inputs, outputs) = share(&linear, &run.block.attention, inference.tensor);
-            inputs * outputs
-        })
-    });
-    products.max().unwrap_or(0)
 }
 
 /// What the vision tower holds at its worst while it reads all images of the batch: pixels, one layer, and the tokens it makes.

@@ -115,7 +115,7 @@ fn place(block: &Block, layer: u64, layers: u64) -> Place {
 
 /// Inputs and outputs of one GPU's share of `linear`: what widens is split by outputs, what narrows back to the residual by inputs. Keys and
 /// values of fewer heads than GPUs are copied, one head each; latents and routers are small and stay whole.
-pub(super) fn share(linear: &Linear, attention: &Attention, tensor: u64) -> (u64, u64) {
+fn share(linear: &Linear, attention: &Attention, tensor: u64) -> (u64, u64) {
     let Linear { role, inputs, outputs, .. } = *linear;
     if tensor == 1 {
         return (inputs, outputs);
