@@ -3,11 +3,12 @@
 
 mod common;
 
+use common::truth::{reported, truth};
 use common::{Bench, stderr};
-use gpu_assay::measure::{Case, Measurement, Outcome};
+use gpu_assay::measure::Outcome;
 use gpu_assay::probe::selftest::{self, Options, Verdict};
 use gpu_assay::record::Run;
-use gpu_assay_standin::{FAULT, Standin, scenario};
+use gpu_assay_standin::{FAULT, Standin};
 
 /// Largest error of a reported median where the scenario has no noise.
 const TOLERANCE: f64 = 0.005;
@@ -25,84 +26,23 @@ fn measured(scenario: &str, probes: &[&str]) -> (Bench, Run) {
     (bench, run)
 }
 
-/// Whether what was measured is the truth.
-fn assert_true(case: &Case, found: f64, truth: f64) {
-    assert!((found / truth - 1.0).abs() <= TOLERANCE, "{case}: {found:e} where the truth is {truth:e}");
-}
-
-fn gigabytes(measurement: &Measurement) -> f64 {
-    measurement.bandwidth().unwrap().point / 1e9
-}
-
-/// Where a ring of this size lives, by the latencies of the scenario.
-fn latency(gpu: &scenario::Gpu, bytes: u64) -> f64 {
-    if bytes <= gpu.l1_bytes() {
-        gpu.cache.l1_ns
-    } else if bytes <= gpu.l2_bytes() {
-        gpu.cache.l2_ns
-    } else {
-        gpu.cache.dram_ns
+/// Every rate and latency of the run against the scenario's truth; returns how many there were.
+fn assert_true(bench: &Bench, run: &Run) -> usize {
+    let mut seen = 0;
+    for measurement in run.measurements() {
+        let (found, truth) = (reported(measurement).point, truth(bench.standin.scenario(), measurement));
+        assert!((found / truth - 1.0).abs() <= TOLERANCE, "{}: {found:e} where the truth is {truth:e}", measurement.case);
+        seen += 1;
     }
+    seen
 }
 
 #[test]
 fn memory_caches_copies_and_launches_come_out_at_the_truth() {
     let (bench, run) = measured("h200-1x", &["memory", "dram", "cache", "copy", "launch"]);
+    let seen = assert_true(&bench, &run);
+    assert!(seen >= 27, "only {seen} cases were compared");
     let gpu = &bench.standin.scenario().gpus[0];
-    let mut seen = 0;
-    for measurement in run.measurements() {
-        let case = &measurement.case;
-        let bytes = case.get_bytes("bytes").map_or(0, |bytes| bytes.0);
-        // A small copy is dominated by the link's latency, which has no rate of its own in the scenario.
-        let small = bytes < 1 << 20;
-        let pinned = case.get_word("memory") == Some("pinned");
-        let truth = match case.mechanism() {
-            "dram.read" => gpu.dram.read_gbs,
-            "dram.write" => gpu.dram.write_gbs,
-            "dram.copy" => gpu.dram.copy_gbs,
-            "dram.scale" => gpu.dram.scale_gbs,
-            "dram.add" => gpu.dram.add_gbs,
-            "dram.triad" => gpu.dram.triad_gbs,
-            "cache.read" if bytes <= gpu.l2_bytes() => gpu.cache.l2_read_gbs,
-            "cache.read" => gpu.dram.read_gbs,
-            "copy.h2d" | "copy.d2h" | "copy.both" if small => {
-                assert_true(case, measurement.latency().unwrap().point * 1e6, gpu.host_link.latency_us);
-                continue;
-            }
-            "copy.h2d" if pinned => gpu.host_link.h2d_gbs,
-            "copy.d2h" if pinned => gpu.host_link.d2h_gbs,
-            // Both directions carry the same bytes, so the time is the slower one's but for its end, when it has the link alone.
-            "copy.both" => {
-                let (up, down) = (gpu.host_link.h2d_both_gbs, gpu.host_link.d2h_both_gbs);
-                let found = gigabytes(measurement);
-                assert!(found >= 2.0 * up.min(down) * (1.0 - TOLERANCE) && found <= (up + down) * (1.0 + TOLERANCE), "{case}: {found}");
-                continue;
-            }
-            "copy.h2d" => gpu.host_link.pageable_h2d_gbs,
-            "copy.d2h" => gpu.host_link.pageable_d2h_gbs,
-            "cache.latency" => {
-                assert_true(case, measurement.latency().unwrap().point * 1e9, latency(gpu, bytes));
-                seen += 1;
-                continue;
-            }
-            "launch.kernel" => {
-                assert_true(case, measurement.latency().unwrap().point * 1e6, gpu.launch.host_us.max(gpu.launch.kernel_us));
-                continue;
-            }
-            "launch.graph" => {
-                assert_true(case, measurement.latency().unwrap().point * 1e6, gpu.launch.graph_kernel_us);
-                continue;
-            }
-            "launch.sync" => {
-                assert_true(case, measurement.latency().unwrap().point * 1e6, gpu.launch.host_us + gpu.launch.kernel_us);
-                continue;
-            }
-            other => panic!("no truth for {other}"),
-        };
-        assert_true(case, gigabytes(measurement), truth);
-        seen += 1;
-    }
-    assert!(seen >= 18, "only {seen} cases were compared");
     let observed = |name: &str| {
         let found = run.outcomes.iter().find_map(|outcome| match outcome {
             Outcome::Observed(observation) if observation.case.mechanism() == name => Some(observation.bytes.0),
@@ -118,61 +58,25 @@ fn memory_caches_copies_and_launches_come_out_at_the_truth() {
 #[test]
 fn matrix_products_come_out_at_the_truth() {
     let (bench, run) = measured("h200-1x", &["matmul"]);
-    let gpu = &bench.standin.scenario().gpus[0];
-    let library = gpu.cublaslt.unwrap();
-    let mut seen = 0;
+    let seen = assert_true(&bench, &run);
+    assert!(seen >= 4, "only {seen} products were measured");
     for measurement in run.measurements() {
-        let rates = if measurement.case.get_word("engine") == Some("own") { &gpu.matmul } else { &library };
-        let teraflops = match measurement.case.mechanism() {
-            "matmul.bf16" => rates.bf16_tflops,
-            _ => rates.e4m3_tflops.unwrap(),
-        };
-        let truth = measurement.work.compute.0 / rates.seconds(measurement.work.compute.0, teraflops);
-        assert_true(&measurement.case, measurement.throughput().unwrap().point, truth);
         for condition in ["algorithm", "data", "seed", "rotation"] {
             assert!(measurement.conditions.contains_key(condition), "{}: no {condition}", measurement.case);
         }
-        seen += 1;
     }
-    assert!(seen >= 4, "only {seen} products were measured");
 }
 
 /// Every peer case of a scenario against its matrix of links.
 fn assert_peers(scenario: &str) -> usize {
     let (bench, run) = measured(scenario, &["peer"]);
-    let mut seen = 0;
     for measurement in run.measurements() {
         let case = &measurement.case;
         let [from, to] = ["from", "to"].map(|axis| case.get_count(axis).unwrap() as usize);
-        let link = |from, to| bench.standin.scenario().link(from, to).unwrap();
-        let kernel = case.get_word("engine") == Some("sm");
-        let one_way = |link: &scenario::Link| match (link.p2p, kernel) {
-            (true, true) => link.sm_gbs,
-            (true, false) => link.ce_gbs,
-            (false, _) => link.staged_gbs,
-        };
-        let both_ways = |link: &scenario::Link| match (link.p2p, kernel) {
-            (true, true) => link.sm_both_gbs,
-            (true, false) => link.ce_both_gbs,
-            (false, _) => link.staged_both_gbs,
-        };
-        let route = if link(from, to).p2p { "peer" } else { "host" };
+        let route = if bench.standin.scenario().link(from, to).unwrap().p2p { "peer" } else { "host" };
         assert_eq!(measurement.conditions.get("route").map(String::as_str), Some(route), "{case}");
-        match case.mechanism() {
-            "peer.write" => assert_true(case, gigabytes(measurement), one_way(&link(from, to))),
-            "peer.read" => assert_true(case, gigabytes(measurement), one_way(&link(to, from))),
-            "peer.both" => {
-                let (there, back) = (both_ways(&link(from, to)), both_ways(&link(to, from)));
-                let found = gigabytes(measurement);
-                let possible = 2.0 * there.min(back) * (1.0 - TOLERANCE)..=(there + back) * (1.0 + TOLERANCE);
-                assert!(possible.contains(&found), "{case}: {found} outside of {possible:?}");
-            }
-            "peer.latency" => assert_true(case, measurement.latency().unwrap().point * 1e6, link(from, to).latency_us),
-            other => panic!("no truth for {other}"),
-        }
-        seen += 1;
     }
-    seen
+    assert_true(&bench, &run)
 }
 
 #[test]

@@ -1,0 +1,139 @@
+//! What a measurement on a stand-in machine should have reported, from the scenario.
+
+use gpu_assay::gpu::MOST_QUEUED;
+use gpu_assay::measure::Measurement;
+use gpu_assay::stats::Interval;
+use gpu_assay_standin::scenario::{Gpu, Link, Scenario};
+
+/// What a measurement reports: operations per second where it computes, else bytes per second where it moves any, else seconds per step.
+pub fn reported(measurement: &Measurement) -> Interval {
+    let rate = measurement.throughput().or_else(|| measurement.bandwidth());
+    rate.or_else(|| measurement.latency()).expect("at least two samples")
+}
+
+/// The truth about the quantity that [`reported`] gives.
+pub fn truth(scenario: &Scenario, measurement: &Measurement) -> f64 {
+    let (work, seconds) = (measurement.work, seconds(scenario, measurement));
+    match (work.compute.0, work.moved.as_f64()) {
+        (compute, _) if compute > 0.0 => compute / seconds,
+        (_, moved) if moved > 0.0 => moved / seconds,
+        _ => seconds / work.steps as f64,
+    }
+}
+
+/// True time of one iteration.
+fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
+    let case = &measurement.case;
+    let axis = |name: &str| case.get_count(name).map(|index| index as usize);
+    let bytes = case.get_bytes("bytes").map_or(0, |bytes| bytes.0);
+    let moved = measurement.work.moved.as_f64();
+    let steps = measurement.work.steps as f64;
+    let own = case.get_word("engine") == Some("own");
+    let gpu = &scenario.gpus[axis("gpu").or(axis("from")).expect("a GPU")];
+    match case.mechanism() {
+        "dram.read" => moved / (gpu.dram.read_gbs * 1e9),
+        "dram.write" => moved / (gpu.dram.write_gbs * 1e9),
+        "dram.copy" => moved / (gpu.dram.copy_gbs * 1e9),
+        "dram.scale" => moved / (gpu.dram.scale_gbs * 1e9),
+        "dram.add" => moved / (gpu.dram.add_gbs * 1e9),
+        "dram.triad" => moved / (gpu.dram.triad_gbs * 1e9),
+        "cache.read" if bytes <= gpu.l2_bytes() => moved / (gpu.cache.l2_read_gbs * 1e9),
+        "cache.read" => moved / (gpu.dram.read_gbs * 1e9),
+        "cache.latency" => steps * ring_ns(gpu, bytes) * 1e-9,
+        "matmul.bf16" | "matmul.e4m3" => {
+            let rates = if own { gpu.matmul } else { gpu.cublaslt.expect("a library that measured") };
+            let rate = if case.mechanism() == "matmul.bf16" { rates.bf16_tflops } else { rates.e4m3_tflops.expect("FP8") };
+            rates.seconds(measurement.work.compute.0, rate)
+        }
+        "launch.kernel" => steps * gpu.launch.host_us.max(gpu.launch.kernel_us) * 1e-6,
+        "launch.graph" => steps * gpu.launch.graph_kernel_us * 1e-6,
+        "launch.sync" => steps * (gpu.launch.host_us + gpu.launch.kernel_us) * 1e-6,
+        copy if copy.starts_with("copy.") => host_copy(scenario, gpu, measurement),
+        peer if peer.starts_with("peer.") => {
+            let link = |from, to| scenario.link(from, to).expect("two GPUs");
+            let (from, to) = (axis("from").expect("from"), axis("to").expect("to"));
+            let kernel = case.get_word("engine") == Some("sm");
+            match peer {
+                "peer.write" => one_way(&link(from, to), kernel).seconds(moved),
+                "peer.read" => one_way(&link(to, from), kernel).seconds(moved),
+                "peer.both" => both_ways([&link(from, to), &link(to, from)].map(|link| one_way(link, kernel)), moved / 2.0),
+                "peer.latency" => steps * link(from, to).latency_us * 1e-6,
+                other => panic!("no truth for {other}"),
+            }
+        }
+        other => panic!("no truth for {other}"),
+    }
+}
+
+/// One dependent load in a ring of this size.
+fn ring_ns(gpu: &Gpu, bytes: u64) -> f64 {
+    if bytes <= gpu.l1_bytes() {
+        gpu.cache.l1_ns
+    } else if bytes <= gpu.l2_bytes() {
+        gpu.cache.l2_ns
+    } else {
+        gpu.cache.dram_ns
+    }
+}
+
+/// One direction of a wire: 1e9 bytes per second alone and against traffic the other way, and the least time of a copy.
+#[derive(Clone, Copy)]
+struct Wire {
+    alone: f64,
+    opposed: f64,
+    least_us: f64,
+}
+
+impl Wire {
+    fn seconds(self, bytes: f64) -> f64 {
+        (bytes / (self.alone * 1e9)).max(self.least_us * 1e-6)
+    }
+}
+
+/// Time of `bytes` each way at once: the slower direction has the wire for itself once the faster one is done.
+fn both_ways([there, back]: [Wire; 2], bytes: f64) -> f64 {
+    let (slow, fast) = if there.opposed < back.opposed { (there, back) } else { (back, there) };
+    (bytes / fast.opposed + bytes * (1.0 - slow.opposed / fast.opposed) / slow.alone) * 1e-9
+}
+
+fn one_way(link: &Link, kernel: bool) -> Wire {
+    let (alone, opposed) = match (link.p2p, kernel) {
+        (true, true) => (link.sm_gbs, link.sm_both_gbs),
+        (true, false) => (link.ce_gbs, link.ce_both_gbs),
+        (false, _) => (link.staged_gbs, link.staged_both_gbs),
+    };
+    Wire { alone, opposed, least_us: if kernel { 0.0 } else { link.latency_us } }
+}
+
+/// Time of a copy between host and device, in the direction or directions of the case.
+fn host_copy(scenario: &Scenario, gpu: &Gpu, measurement: &Measurement) -> f64 {
+    let case = &measurement.case;
+    let link = gpu.host_link;
+    let moved = measurement.work.moved.as_f64();
+    let wire = |alone, opposed| Wire { alone, opposed, least_us: link.latency_us };
+    let (up, down) = match case.get_word("memory") {
+        Some("pinned") => (wire(link.h2d_gbs, link.h2d_both_gbs), wire(link.d2h_gbs, link.d2h_both_gbs)),
+        _ => (wire(link.pageable_h2d_gbs, link.pageable_h2d_gbs), wire(link.pageable_d2h_gbs, link.pageable_d2h_gbs)),
+    };
+    match case.mechanism() {
+        "copy.h2d" => up.seconds(moved),
+        "copy.d2h" => down.seconds(moved),
+        "copy.both" => {
+            let least = link.latency_us * 1e-6;
+            let seconds = both_ways([up, down], moved / 2.0);
+            if seconds < least { least * slower_of_two(scenario.noise.sigma, measurement.iterations) } else { seconds }
+        }
+        other => panic!("no truth for {other}"),
+    }
+}
+
+/// How much longer than one of them two equal streams of copies take that are waited for together, each copy's time spread by `sigma`.
+///
+/// The sum of n such times is spread by sigma/√n, and the larger of two normal values lies 1/√π of that above their mean. A batch is waited
+/// for in parts, as many copies as fit behind a gate.
+fn slower_of_two(sigma: f64, iterations: u64) -> f64 {
+    let part = (MOST_QUEUED - 3) / 2;
+    let (whole, rest) = ((iterations / part) as f64, (iterations % part) as f64);
+    let excess = (whole * (part as f64).sqrt() + rest.sqrt()) * sigma / std::f64::consts::PI.sqrt();
+    1.0 + excess / iterations as f64
+}
