@@ -4,14 +4,17 @@
 mod common;
 
 use common::truth::{reported, truth};
-use common::{Bench, stderr};
+use common::{Bench, stderr, stdout};
 use gpu_assay::measure::Outcome;
 use gpu_assay::probe::selftest::{self, Options, Verdict};
 use gpu_assay::record::Run;
-use gpu_assay_standin::{FAULT, Standin};
+use gpu_assay_standin::{FAULT, Standin, Trace};
 
 /// Largest error of a reported median where the scenario has no noise.
 const TOLERANCE: f64 = 0.005;
+
+/// Two small GPUs, for tests that do not need large ones.
+const SMALL: &str = include_str!("scenarios/sweep.toml");
 
 /// Run `probes` and read the record; nothing may have failed or leaked.
 fn measured(scenario: &str, probes: &[&str]) -> (Bench, Run) {
@@ -95,16 +98,15 @@ fn without_peer_access_copies_go_through_the_host_and_kernels_are_waived() {
     assert_eq!(assert_peers("rtx4090-4x-no-p2p"), 12 * 2 + 6);
 }
 
-/// Measure `probe` twice, the second time with the answer of one call corrupted: the one `back` calls before the last of `function`. Time is
-/// virtual and the data seeded, so both runs make the same calls. Returns the cases that were found wrong.
-fn found_when_corrupted(probe: &str, function: &str, back: u64) -> Vec<String> {
-    let bench = Bench::named("h200-1x");
-    let arguments = ["measure", probe, "--effort", "quick", "-o", "r.json"];
+/// Measure `probe` on GPU 0 twice, the second time with the fault that `plan` makes of the first one's calls. Time is virtual and the data
+/// seeded, so both runs make the same calls. Returns what was found wrong.
+fn found_when(bench: &Bench, probe: &str, plan: impl FnOnce(&Trace) -> String) -> Vec<String> {
+    let arguments = ["measure", probe, "--gpu", "0", "--effort", "quick", "-o", "r.json"];
     let output = bench.run(&arguments);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let calls = bench.standin.trace().unwrap().unwrap().calls[function];
-    let output = bench.command(&arguments).env(FAULT, format!("{function}:{}:corrupt", calls - back)).output().unwrap();
-    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    let fault = plan(&bench.standin.trace().unwrap().unwrap());
+    let output = bench.command(&arguments).env(FAULT, &fault).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{fault}: {}", stderr(&output));
     let wrong = |outcome: &Outcome| match outcome {
         Outcome::Failed { case, wrong_answer, error } => {
             assert!(wrong_answer, "{case}: {error}");
@@ -113,6 +115,41 @@ fn found_when_corrupted(probe: &str, function: &str, back: u64) -> Vec<String> {
         _ => None,
     };
     Run::read(&bench.result()).unwrap().outcomes.iter().filter_map(wrong).collect()
+}
+
+/// What is found wrong when the answer of one call is corrupted: the one `back` calls before the last of `function`.
+fn found_when_corrupted(probe: &str, function: &str, back: u64) -> Vec<String> {
+    found_when(&Bench::named("h200-1x"), probe, |trace| format!("{function}:{}:corrupt", trace.calls[function] - back))
+}
+
+#[test]
+fn a_product_that_is_wrong_in_one_element_is_a_wrong_answer() {
+    for (case, function) in [
+        ("matmul.bf16/engine=own", "gemm_bf16"),
+        ("matmul.e4m3/engine=own", "gemm_e4m3"),
+        ("matmul.e4m3/engine=cublaslt", "cublasLtMatmul"),
+    ] {
+        // An element of a product of 512 has a standard deviation of 7.5.
+        let last = |trace: &Trace| trace.launches.get(function).or_else(|| trace.calls.get(function)).copied().unwrap();
+        let wrong = found_when(&Bench::text(SMALL), "matmul", |trace| format!("{function}:{}:wrong=64", last(trace)));
+        let [wrong] = &wrong[..] else { panic!("{function}: {wrong:?}") };
+        assert!(wrong.starts_with(case) && wrong.contains("1 of 512 rows, the first row 256: residual"), "{wrong}");
+    }
+}
+
+#[test]
+fn the_self_test_finds_one_wrong_element_of_a_product() {
+    for (kernel, product) in ["gemm_bf16", "gemm_e4m3", "gemm_e5m2"].iter().flat_map(|kernel| (1..=3).map(move |n| (kernel, n))) {
+        let bench = Bench::text(SMALL);
+        let output = bench
+            .command(&["selftest", "--gpu", "0", "--format", "json"])
+            .env(FAULT, format!("{kernel}:{product}:wrong=64"))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(4), "{kernel}: {}", stderr(&output));
+        let text = stdout(&output);
+        assert!(text.matches("but found 64").count() == 1 && text.contains(kernel), "{kernel}: {text}");
+    }
 }
 
 #[test]
@@ -175,7 +212,7 @@ fn the_self_test_finds_corrupted_kernels() {
 
 #[test]
 fn a_chip_older_than_every_kernel_is_waived() {
-    let bench = Bench::text(&include_str!("scenarios/sweep.toml").replace("cc = [8, 9]", "cc = [7, 0]"));
+    let bench = Bench::text(&SMALL.replace("cc = [8, 9]", "cc = [7, 0]"));
     let output = bench.run(&["measure", "dram", "matmul", "--effort", "quick", "-o", "r.json"]);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     assert!(stderr(&output).contains("needs compute capability 7.5, found 7.0"), "{}", stderr(&output));

@@ -59,6 +59,14 @@ fn a_record_reads_back_as_it_was_written() {
 }
 
 #[test]
+fn samples_read_back_to_the_last_bit() {
+    // A number that a reader who rounds twice gets wrong.
+    let run = parse(&example().replace("0.0011", "0.179149928")).unwrap();
+    assert_eq!(run.measurements().next().unwrap().samples[1], 0.179149928);
+    assert_eq!(parse(&run.to_json().unwrap()).unwrap(), run);
+}
+
+#[test]
 fn what_is_not_a_record_is_refused_in_one_clear_line() {
     let newer = example().replacen(&format!("\"schema_version\":{SCHEMA_VERSION}"), "\"schema_version\":999", 1);
     let negative = example().replace("0.0011", "-0.0011");

@@ -55,7 +55,7 @@ impl Probe for Launch {
         let conditions = |clock: &str| [("engine", "sm".to_owned()), ("kernel", "empty, one warp".to_owned()), ("clock", clock.to_owned())];
         match operation(case)? {
             "kernel" => {
-                let mut clock = EventClock::new(&bench.stream)?;
+                let mut clock = EventClock::new(&bench.stream)?.with_lead();
                 lab.time(case, gpu.index, &mut clock, &mut Launches { bench, wait: false }, &plan, conditions("events, no gate"))
             }
             "sync" => {

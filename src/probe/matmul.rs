@@ -6,8 +6,10 @@
 //! Operands are uniform in [−1, 1), because the values matter: with zeros a GPU draws less power and runs up to a sixth faster. They rotate
 //! over several sets, so that small operands do not come from the cache: together at least twice the second level.
 //!
-//! Every result that was timed is checked afterwards, see [`freivalds`](super::freivalds). It is filled with NaN before, so that what was not
-//! written is seen as well.
+//! The result of every set is checked afterwards, see [`freivalds`](super::freivalds). It is filled with NaN before, so that what was not
+//! written is seen as well. What is checked is the last product of each set: a fault that came and went within the batches, and whose result
+//! a later product overwrote, is not seen here (`selftest` and longer tests of the machine's soundness look for those). Nor is one wrong
+//! element whose error is no larger than rounding may add up to in its row.
 
 use super::facts::{count, gpu_on, l2, needs_capability, needs_gpu, unknown, usable};
 use super::freivalds::{Arithmetic, Freivalds};

@@ -57,7 +57,8 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
                 "peer.write" => one_way(&link(from, to), kernel).seconds(moved),
                 "peer.read" => one_way(&link(to, from), kernel).seconds(moved),
                 "peer.both" => both_ways([&link(from, to), &link(to, from)].map(|link| one_way(link, kernel)), moved / 2.0),
-                "peer.latency" => steps * link(from, to).latency_us * 1e-6,
+                // The index travels back to whoever asked.
+                "peer.latency" => steps * link(to, from).latency_us * 1e-6,
                 other => panic!("no truth for {other}"),
             }
         }

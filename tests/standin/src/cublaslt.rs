@@ -268,8 +268,7 @@ lt!(cublasLtMatmul |d| (
     let stream = d.stream(stream).map_err(|_| Lt::EXECUTION_FAILED)?;
     let product = shape.product([a, b, result], alpha);
     let scales = [shape.descriptor.scale_a, shape.descriptor.scale_b].into_iter().filter(|at| *at != 0).collect();
-    let host_ns = d.gpu(device).launch.host_us * 1e3;
-    d.timeline.pass(host_ns);
+    d.spend_us(d.gpu(device).launch.host_us);
     d.submit(stream, What::Library(Arc::new(LibraryProduct { product, scales }))).map_err(|_: Cu| Lt::EXECUTION_FAILED)
 });
 

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use crate::code::{Cu, Lt, Nv};
 use crate::cublaslt::Library;
 use crate::cuda::{Function, Module};
-use crate::machine::{Machine, Task, What};
+use crate::kernels::KERNELS;
+use crate::machine::{Damage, Machine, Task, What};
 use crate::scenario::{Action, Fault, Gpu, Scenario, ScenarioError};
 use crate::timeline::{Mark, Step, Timeline, Waited};
 
@@ -93,8 +94,9 @@ pub(crate) struct Driver {
     pub(crate) last_work: Option<Instant>,
     faults: Vec<Fault>,
     calls: BTreeMap<&'static str, u64>,
+    launches: BTreeMap<&'static str, u64>,
     trace: Option<PathBuf>,
-    corrupt_next: bool,
+    damage_next: Option<Damage>,
 }
 
 /// Runs the body of an exported function, after counting it and letting its planned mishaps happen.
@@ -118,7 +120,7 @@ pub(crate) fn enter<E: Code>(name: &'static str, body: impl FnOnce(&mut Driver) 
     }
     let Ok(driver) = made(&mut guard) else { return E::BROKEN.into() };
     match action {
-        Some(Action::Corrupt) => driver.corrupt_next = true,
+        Some(Action::Corrupt | Action::Wrong(_)) => driver.damage_next = action.and_then(Damage::of),
         Some(Action::Gone) => {
             if let Some(gone) = driver.machine.gone.get_mut(current_device().unwrap_or(0)) {
                 *gone = true;
@@ -227,6 +229,10 @@ impl Driver {
         for fault in more.split(',').filter(|fault| !fault.is_empty()) {
             faults.push(parse_fault(fault)?);
         }
+        let on_kernel = |fault: &&Fault| KERNELS.iter().any(|(name, _)| *name == fault.function);
+        if let Some(fault) = faults.iter().filter(on_kernel).find(|fault| Damage::of(fault.action).is_none()) {
+            return Err(ScenarioError::new(format!("fault: a kernel such as {} can only be corrupt or wrong", fault.function)));
+        }
         let count = scenario.gpus.len();
         let visible = visible_devices(&scenario, shown);
         Ok(Self {
@@ -248,8 +254,9 @@ impl Driver {
             last_work: None,
             faults,
             calls: BTreeMap::new(),
+            launches: BTreeMap::new(),
             trace,
-            corrupt_next: false,
+            damage_next: None,
         })
     }
 
@@ -258,6 +265,21 @@ impl Driver {
         let call = self.calls.entry(name).or_insert(0);
         *call += 1;
         let call = *call;
+        self.due(name, call)
+    }
+
+    /// Counts a launch of a kernel, whose result a planned mishap may spoil.
+    pub(crate) fn count_launch(&mut self, kernel: &'static str) {
+        let launch = self.launches.entry(kernel).or_insert(0);
+        *launch += 1;
+        let launch = *launch;
+        if let Some(action) = self.due(kernel, launch) {
+            self.damage_next = Damage::of(action);
+        }
+    }
+
+    /// The mishap planned for this call of a function or launch of a kernel.
+    fn due(&self, name: &str, call: u64) -> Option<Action> {
         let due = |fault: &&Fault| fault.function == name && (fault.call == call || fault.repeat && call > fault.call);
         self.faults.iter().find(due).map(|fault| fault.action)
     }
@@ -368,15 +390,21 @@ impl Driver {
         Ok(self.timeline.enqueue(stream, step))
     }
 
+    /// Lets the host spend time on a call, as noisy as any other.
+    pub(crate) fn spend_us(&mut self, microseconds: f64) {
+        let factor = self.machine.noise();
+        self.timeline.pass(microseconds * 1e3 * factor);
+    }
+
     /// Enqueues work, which a planned corruption may spoil.
     pub(crate) fn submit(&mut self, stream: u64, what: What) -> Result<(), Cu> {
         let device = self.stream_device(stream);
         self.healthy(device)?;
-        let corrupt = std::mem::take(&mut self.corrupt_next);
+        let damage = self.damage_next.take();
         if matches!(what, What::Copy { .. } | What::Launch(_) | What::Library(_)) {
             self.last_work = Some(Instant::now());
         }
-        self.enqueue(stream, Step::Work(Task { device, in_graph: false, corrupt, what }))?;
+        self.enqueue(stream, Step::Work(Task { device, in_graph: false, damage, what }))?;
         Ok(())
     }
 
@@ -421,6 +449,10 @@ impl Driver {
         for (name, count) in &self.calls {
             let _ = writeln!(text, "{name} = {count}");
         }
+        text.push_str("\n[launches]\n");
+        for (kernel, count) in &self.launches {
+            let _ = writeln!(text, "{kernel} = {count}");
+        }
         text.push_str("\n[alive]\n");
         let streams = self.streams.len() - self.default_streams.iter().flatten().count();
         let contexts: u32 = self.contexts.iter().sum();
@@ -457,10 +489,13 @@ fn visible_devices(scenario: &Scenario, list: Option<&str>) -> Vec<usize> {
 }
 
 /// Reads `function:call:action`, e.g. `cuMemAlloc_v2:2:error=2`, `cuStreamSynchronize:1:hang=5`, `cuLaunchKernel:3+:corrupt`, where `+` means
-/// this and every later call.
+/// this and every later call. A kernel's name stands for its launches, e.g. `gemm_bf16:2:wrong=64`.
 fn parse_fault(text: &str) -> Result<Fault, ScenarioError> {
-    let complain =
-        || ScenarioError::new(format!("{FAULT}: expected function:call:error=CODE, hang=SECONDS, corrupt or gone but found {text}"));
+    let complain = || {
+        ScenarioError::new(format!(
+            "{FAULT}: expected function:call:error=CODE, hang=SECONDS, wrong=NUMBER, corrupt or gone but found {text}"
+        ))
+    };
     let mut parts = text.splitn(3, ':');
     let (Some(function), Some(call), Some(action)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(complain());
@@ -469,6 +504,7 @@ fn parse_fault(text: &str) -> Result<Fault, ScenarioError> {
     let action = match action.split_once('=') {
         Some(("error", code)) => Action::Error(code.parse().map_err(|_| complain())?),
         Some(("hang", seconds)) => Action::Hang(seconds.parse().map_err(|_| complain())?),
+        Some(("wrong", number)) => Action::Wrong(number.parse().map_err(|_| complain())?),
         None if action == "corrupt" => Action::Corrupt,
         None if action == "gone" => Action::Gone,
         _ => return Err(complain()),

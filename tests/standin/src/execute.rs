@@ -48,7 +48,7 @@ impl Machine {
         let mut key: Vec<u64> = spans.iter().map(|span| span.at as u64).chain(words.map(|word| word as u64)).collect();
         key.extend([product.a.format as u64, product.b.format as u64, product.a.step as u64, product.b.step as u64]);
         key.extend([product.c.step as u64, u64::from(product.factor.to_bits())]);
-        self.once(("library product", key), &reads, &spans[2..], task.corrupt, || {
+        self.once(("library product", key), &reads, &spans[2..], task.damage, || {
             // SAFETY: the spans were checked to lie in live mappings, and the driver's mutex keeps others out.
             unsafe { product.run(workers()) }
         });
@@ -79,7 +79,7 @@ impl Machine {
             if matches!(effect.work, Work::Chases { .. }) || launch.name.starts_with("matvec") {
                 key.1.push(self.executed);
             }
-            self.once(key, &effect.reads, &effect.writes, task.corrupt, || {
+            self.once(key, &effect.reads, &effect.writes, task.damage, || {
                 // SAFETY: all spans were checked to lie in live mappings, and the driver's mutex keeps others out.
                 unsafe { launch.run() }
             });
@@ -100,8 +100,8 @@ impl Machine {
         // SAFETY: as above.
         unsafe { launch.accumulate(difference) };
         self.wrote(&effect.writes);
-        if task.corrupt {
-            crate::machine::flip_one_bit(&effect.writes);
+        if let Some(damage) = task.damage {
+            damage.befall(&effect.writes);
         }
     }
 

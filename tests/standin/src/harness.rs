@@ -29,6 +29,8 @@ pub struct Standin {
 pub struct Trace {
     /// Calls per exported function.
     pub calls: BTreeMap<String, u64>,
+    /// Launches per kernel.
+    pub launches: BTreeMap<String, u64>,
     /// Objects that the program had not given back, by kind; kinds with none are listed with zero.
     pub alive: BTreeMap<String, u64>,
     /// Work done.

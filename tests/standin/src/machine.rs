@@ -10,19 +10,58 @@ use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::Arc;
 
+use half::bf16;
+
 use crate::code::Cu;
 use crate::gemm::Product;
 use crate::kernels::Launch;
 use crate::memory::{Memory, Place};
-use crate::scenario::Scenario;
+use crate::scenario::{Action, Scenario};
 use crate::timeline::{Engine, Load, Resource, World};
+
+/// What a planned mishap does to the result of one piece of work.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Damage {
+    /// One bit in the middle is flipped.
+    Bit,
+    /// The BF16 element in the middle becomes this number.
+    Element(f32),
+}
+
+impl Damage {
+    /// The damage that an action does, if it does any.
+    pub(crate) fn of(action: Action) -> Option<Self> {
+        match action {
+            Action::Corrupt => Some(Self::Bit),
+            Action::Wrong(number) => Some(Self::Element(number)),
+            Action::Error(_) | Action::Hang(_) | Action::Gone => None,
+        }
+    }
+
+    /// Damages what has just been written.
+    pub(crate) fn befall(self, writes: &[Span]) {
+        let Some(span) = writes.iter().find(|span| span.bytes > 0) else { return };
+        let middle = span.at + span.bytes / 2;
+        // SAFETY: the span has just been written by the work that is being damaged. A span of one byte has no room for an element.
+        unsafe {
+            match self {
+                Self::Bit => (middle as *mut u8).write((middle as *mut u8).read() ^ 1),
+                Self::Element(number) if span.bytes >= 2 => {
+                    let element = span.at + span.bytes / 4 * 2;
+                    (element.min(span.at + span.bytes - 2) as *mut bf16).write_unaligned(bf16::from_f32(number));
+                }
+                Self::Element(_) => {}
+            }
+        }
+    }
+}
 
 /// A piece of work on one device.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
     pub(crate) device: usize,
     pub(crate) in_graph: bool,
-    pub(crate) corrupt: bool,
+    pub(crate) damage: Option<Damage>,
     pub(crate) what: What,
 }
 
@@ -85,7 +124,7 @@ pub(crate) struct Machine {
     pub(crate) touched: HashMap<(usize, Span), u64>,
     pub(crate) traffic: Vec<u64>,
     host_writes: u64,
-    begun: u64,
+    draws: u64,
     done: HashMap<Key, Vec<Stamp>>,
 }
 
@@ -105,7 +144,7 @@ impl Machine {
             touched: HashMap::new(),
             traffic: vec![0; count],
             host_writes: 0,
-            begun: 0,
+            draws: 0,
             done: HashMap::new(),
         }
     }
@@ -128,17 +167,17 @@ impl Machine {
     }
 
     /// Does the contents unless they are provably there already; see the module's text.
-    pub(crate) fn once(&mut self, key: Key, reads: &[Span], writes: &[Span], corrupt: bool, run: impl FnOnce()) {
+    pub(crate) fn once(&mut self, key: Key, reads: &[Span], writes: &[Span], damage: Option<Damage>, run: impl FnOnce()) {
         let pure = !reads.iter().any(|read| writes.iter().any(|write| read.overlaps(*write)));
         let stamps = |machine: &Self| reads.iter().chain(writes).map(|span| machine.stamp(span.at)).collect::<Vec<_>>();
-        if pure && !corrupt && self.done.get(&key).is_some_and(|known| *known == stamps(self)) {
+        if pure && damage.is_none() && self.done.get(&key).is_some_and(|known| *known == stamps(self)) {
             return;
         }
         run();
         self.executed += 1;
         self.wrote(writes);
-        if corrupt {
-            flip_one_bit(writes);
+        if let Some(damage) = damage {
+            damage.befall(writes);
             self.done.remove(&key);
         } else if pure {
             // Old entries can only match if nothing was written since, so the table may be emptied at any time.
@@ -198,7 +237,7 @@ impl Machine {
             _ => self.scenario.gpus[task.device].launch.kernel_us,
         };
         let key = ("copy", vec![to as u64, from as u64, bytes as u64]);
-        self.once(key, &[Span { at: from, bytes }], &[Span { at: to, bytes }], task.corrupt, || {
+        self.once(key, &[Span { at: from, bytes }], &[Span { at: to, bytes }], task.damage, || {
             // SAFETY: device and pinned ranges were checked to lie in live mappings; pageable ranges are vouched for by the program.
             unsafe { std::ptr::copy(from as *const u8, to as *mut u8, bytes) }
         });
@@ -210,7 +249,7 @@ impl Machine {
             return Err(Cu::ILLEGAL_ADDRESS);
         }
         let key = ("set", vec![to as u64, bytes as u64, u64::from(u32::from_ne_bytes(pattern))]);
-        self.once(key, &[], &[Span { at: to, bytes }], task.corrupt, || {
+        self.once(key, &[], &[Span { at: to, bytes }], task.damage, || {
             // SAFETY: the range was checked to lie in one live mapping, and this driver's mutex keeps others out.
             let target = unsafe { std::slice::from_raw_parts_mut(to as *mut u8, bytes) };
             if pattern.iter().all(|byte| *byte == pattern[0]) {
@@ -227,15 +266,15 @@ impl Machine {
         Ok(Load { resource: Some(Resource::Device(task.device)), amount, floor_ns: gpu.launch.kernel_us * 1e3 })
     }
 
-    /// One draw of the scenario's noise: a factor near one that depends on the seed and on how much work was begun before.
-    fn noise(&mut self) -> f64 {
-        self.begun += 1;
+    /// One draw of the scenario's noise: a factor near one that depends on the seed and on how many draws there were before.
+    pub(crate) fn noise(&mut self) -> f64 {
+        self.draws += 1;
         let noise = self.scenario.noise;
         if noise.sigma <= 0.0 {
             return 1.0;
         }
         let uniform = |salt: u64| {
-            let bits = mix(noise.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ mix(self.begun.wrapping_mul(2).wrapping_add(salt)));
+            let bits = mix(noise.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ mix(self.draws.wrapping_mul(2).wrapping_add(salt)));
             #[expect(clippy::cast_precision_loss, reason = "53 bits are kept")]
             let unit = (bits >> 11) as f64 / (1u64 << 53) as f64;
             unit.max(f64::MIN_POSITIVE)
@@ -306,16 +345,6 @@ impl World for Machine {
         self.wrote(&[Span { at: flag, bytes: 4 }]);
         // SAFETY: the launch checked that the flag lies in a live mapping.
         unsafe { (flag as *mut u32).write_volatile(1) }
-    }
-}
-
-pub(crate) fn flip_one_bit(writes: &[Span]) {
-    if let Some(span) = writes.iter().find(|span| span.bytes > 0) {
-        // SAFETY: the span has just been written by the work that is being corrupted.
-        unsafe {
-            let byte = (span.at + span.bytes / 2) as *mut u8;
-            byte.write(byte.read() ^ 1);
-        }
     }
 }
 

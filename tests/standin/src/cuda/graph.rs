@@ -44,9 +44,9 @@ cuda!(cuGraphUpload |d| (executable: u64, stream: u64) {
 cuda!(cuGraphLaunch |d| (executable: u64, stream: u64) {
     let stream = d.stream(stream)?;
     let device = d.stream_device(stream);
-    let host_ns = d.gpu(device).launch.graph_host_us * 1e3;
+    let host_us = d.gpu(device).launch.graph_host_us;
     let steps = d.executables.get(&executable).ok_or(Cu::INVALID_HANDLE)?.clone();
-    d.timeline.pass(host_ns);
+    d.spend_us(host_us);
     for step in steps {
         let step = match step {
             Step::Work(task) => Step::Work(Task { in_graph: true, ..task }),

@@ -159,10 +159,11 @@ impl Driver {
         if function.device != device || threads == 0 || threads > 1024 || blocks == 0 || u64::from(shared) > most_shared {
             return Err(Cu::INVALID_VALUE);
         }
-        let host_ns = gpu.launch.host_us * 1e3;
+        let host_us = gpu.launch.host_us;
         let (name, kinds) = KERNELS[function.kernel];
         let arguments = read_arguments(kinds, parameters)?;
-        self.timeline.pass(host_ns);
+        self.spend_us(host_us);
+        self.count_launch(name);
         if name == "gate" {
             let [open, timed_out] = [arguments[0], arguments[2]].map(|at| usize::try_from(at).unwrap_or(0));
             for at in [open, timed_out] {

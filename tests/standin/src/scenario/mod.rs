@@ -483,7 +483,7 @@ pub struct PairLink {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// Exported function name, e.g. `cuMemAlloc_v2`.
+    /// Exported function name, e.g. `cuMemAlloc_v2`, or a kernel's, e.g. `gemm_bf16`, for the launches of that kernel.
     pub function: String,
     /// Which call, from 1.
     pub call: u64,
@@ -504,6 +504,8 @@ pub enum Action {
     Hang(f64),
     /// One bit of the result is flipped; only for copies and launches.
     Corrupt,
+    /// One BF16 element of the result becomes this number; only for copies and launches.
+    Wrong(f32),
     /// The GPU in use falls off the bus: every later call on it fails.
     Gone,
 }
