@@ -16,7 +16,10 @@ pub struct ModelRow {
     #[serde(default)]
     pub aliases: Vec<String>,
     /// The fields of its `config.json` that its shape follows from, in that file's own names.
-    pub config: serde_json::Value,
+    config: serde_json::Map<String, serde_json::Value>,
+    /// Fields that are `null` there, which TOML cannot say and which is not the same as absent.
+    #[serde(default)]
+    null: Vec<String>,
     /// All parameters of its weights, where a source states them to the last one. What [`config`](Self::config) gives must equal it.
     pub parameters: Option<u64>,
     /// Where the configuration and the total are from.
@@ -50,6 +53,13 @@ pub struct GuideShape {
 }
 
 impl ModelRow {
+    /// The fields of its `config.json` that its shape follows from.
+    pub fn config(&self) -> serde_json::Value {
+        let mut config = self.config.clone();
+        config.extend(self.null.iter().map(|name| (name.clone(), serde_json::Value::Null)));
+        serde_json::Value::Object(config)
+    }
+
     /// Every name it goes by: its own, its repository, the repository without its owner, its aliases.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let repository = self.repository.as_deref();

@@ -93,10 +93,32 @@ fn vision_fault(vision: &Vision) -> Option<String> {
         count("number of parameters of the projector's norms", vision.projector_norms),
         stack(&vision.tower.blocks),
     ];
-    single.into_iter().flatten().next().or_else(|| {
+    single.into_iter().flatten().next().or_else(|| input_fault(&vision.input)).or_else(|| {
         let ends = |linear: &super::Linear| [linear.inputs, linear.outputs, linear.copies, linear.active];
         vision.projector.iter().flat_map(ends).find_map(|value| bounded("dimension of the projector", value))
     })
+}
+
+fn input_fault(input: &super::ImageInput) -> Option<String> {
+    use super::ImageInput::{Fixed, Native, Tiles};
+    /// More tiles than any model takes; grids of tiles are listed.
+    const MOST_TILES: u64 = 1 << 10;
+    match *input {
+        Fixed { patches, tokens } => bounded("number of patches", patches).or_else(|| bounded("number of image tokens", tokens)),
+        Native { unit, merge, least, most } => bounded("size of an image token", unit)
+            .or_else(|| bounded("number of merged patches", merge))
+            .or_else(|| bounded("least image area", least))
+            .or_else(|| {
+                (most < least || most > 1 << 40).then(|| format!("expected a most image area of {least} to 2^40 but found {most}"))
+            }),
+        Tiles { side, patches, tokens, least, most, .. } => bounded("tile size", side)
+            .or_else(|| bounded("number of patches", patches))
+            .or_else(|| bounded("number of image tokens", tokens))
+            .or_else(|| {
+                (least > most || !(1..=MOST_TILES).contains(&most))
+                    .then(|| format!("expected {} to {MOST_TILES} tiles at most but found {most}", least.max(1)))
+            }),
+    }
 }
 
 fn block_fault(block: &Block) -> Option<String> {

@@ -35,6 +35,8 @@ pub enum Role {
     SharedGate,
     /// Logits.
     Head,
+    /// From a vision tower's features to the decoder's width.
+    Projector,
 }
 
 /// A matrix product `outputs × inputs`, with `copies` like it side by side (experts).

@@ -17,7 +17,7 @@ const SHOWN: usize = 8;
 /// [`Error::Usage`] listing the candidates where several models are meant, and the nearest names where none is.
 pub fn named(catalog: &Catalog, name: &str) -> Result<Model> {
     let row = find(catalog, name)?;
-    Model::from_config(&row.name, &row.config)
+    Model::from_config(&row.name, &row.config())
 }
 
 /// The row [`named`] takes.

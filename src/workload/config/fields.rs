@@ -36,6 +36,11 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The same object with absent sizes left to its family.
+    pub(super) fn leniently(self) -> Self {
+        Self { lenient: true, ..self }
+    }
+
     /// An error about this file.
     pub(super) fn wrong(&self, what: impl std::fmt::Display) -> Error {
         Error::usage(format!("model {}: {what}", self.model))
@@ -152,38 +157,40 @@ impl<'a> Fields<'a> {
         texts.collect::<Result<Vec<_>>>().map(Some)
     }
 
-    /// A list of layers by number, each below `layers`.
-    pub(super) fn numbers(&self, name: &str, layers: u64) -> Result<Option<Vec<u64>>> {
+    /// A list of layers by number, as a yes or no for each of `layers`.
+    pub(super) fn marked(&self, name: &str, layers: u64) -> Result<Option<Vec<bool>>> {
         let Some((_, value)) = self.find(&[name]) else { return Ok(None) };
         let list = value.as_array().ok_or_else(|| self.unlike(name, "a list of numbers", shown(value)))?;
-        if list.len() as u64 > layers {
-            return Err(self.unlike(name, &format!("a list of at most {layers} layers"), format!("{} of them", list.len())));
+        let mut marks = vec![false; usize::try_from(layers).unwrap_or(0)];
+        for item in list {
+            let mark = whole(item).and_then(|number| usize::try_from(number).ok()).and_then(|number| marks.get_mut(number));
+            *mark.ok_or_else(|| self.unlike(name, &format!("a list of layers below {layers}"), shown(item)))? = true;
         }
-        let expected = format!("a list of layers below {layers}");
-        let numbers =
-            list.iter().map(|item| whole(item).filter(|number| *number < layers).ok_or_else(|| self.unlike(name, &expected, shown(item))));
-        numbers.collect::<Result<Vec<_>>>().map(Some)
+        Ok(Some(marks))
     }
 
-    /// A nested object, absent sizes left to its family; an empty one where the field is absent and `absent` stands in.
-    pub(super) fn nested(&self, names: &[&str], absent: Option<&'a Map<String, Value>>) -> Result<Self> {
-        let (name, map) = match self.find(names) {
-            Some((name, Value::Object(map))) => (name, map),
-            Some((name, other)) => return Err(self.unlike(name, "an object of configuration fields", shown(other))),
-            None => match absent {
-                Some(map) => (names.first().copied().unwrap_or(""), map),
-                None => {
-                    let name = names.first().unwrap_or(&"");
-                    return Err(self.wrong(format!("expected `{}{name}`, an object of configuration fields, but it is missing", self.path)));
-                }
-            },
-        };
-        Ok(Self { map, model: self.model, path: format!("{}{name}.", self.path), lenient: true })
+    /// A nested object; the sizes it does not give are its family's.
+    pub(super) fn nested(&self, names: &[&str]) -> Result<Self> {
+        self.maybe_nested(names)?.ok_or_else(|| {
+            let name = names.first().unwrap_or(&"");
+            self.wrong(format!("expected `{}{name}`, an object of configuration fields, but it is missing", self.path))
+        })
     }
 
-    /// Whether a nested object is there under any of the names.
-    pub(super) fn has_object(&self, names: &[&str]) -> bool {
-        self.find(names).is_some_and(|(_, value)| value.is_object())
+    /// The same, where it is given.
+    pub(super) fn maybe_nested(&self, names: &[&str]) -> Result<Option<Self>> {
+        match self.find(names) {
+            None => Ok(None),
+            Some((name, Value::Object(map))) => {
+                Ok(Some(Self { map, model: self.model, path: format!("{}{name}.", self.path), lenient: true }))
+            }
+            Some((name, other)) => Err(self.unlike(name, "an object of configuration fields", shown(other))),
+        }
+    }
+
+    /// The model's name, for errors.
+    pub(super) const fn model(&self) -> &'a str {
+        self.model
     }
 }
 

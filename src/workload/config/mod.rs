@@ -6,9 +6,16 @@
 //!
 //! The file comes from strangers. Its size, its depth and every number are bounded before they are used; see [`fields`].
 
+mod deepseek;
+mod experts;
 mod fields;
+mod fused;
+mod gemma;
+mod gpt;
 mod llama;
 mod parts;
+mod towers;
+mod vision;
 
 use std::fs::File;
 use std::io::Read;
@@ -27,7 +34,46 @@ const LARGEST_FILE: u64 = 8 << 20;
 type Reader = fn(&Fields<'_>) -> Result<Decoder>;
 
 /// Families of text models.
-const TEXT: &[(&str, Reader)] = &[("llama", llama::llama), ("mistral", llama::mistral), ("qwen2", llama::qwen2), ("qwen3", llama::qwen3)];
+const TEXT: &[(&str, Reader)] = &[
+    ("llama", llama::llama),
+    ("mistral", llama::mistral),
+    ("mixtral", experts::mixtral),
+    ("qwen", fused::qwen),
+    ("qwen2", llama::qwen2),
+    ("qwen2_moe", experts::qwen2_moe),
+    ("qwen3", llama::qwen3),
+    ("qwen3_moe", experts::qwen3_moe),
+    ("gemma", gemma::gemma),
+    ("gemma2", gemma::gemma2),
+    ("gemma3_text", gemma::gemma3),
+    ("phi", gpt::phi),
+    ("phi3", fused::phi3),
+    ("gpt2", gpt::gpt2),
+    ("gpt_neox", gpt::gpt_neox),
+    ("mpt", gpt::mpt),
+    ("falcon", gpt::falcon),
+    ("olmo2", llama::olmo2),
+    ("deepseek_v2", deepseek::v2),
+    ("deepseek_v3", deepseek::v3),
+    ("internlm2", fused::internlm2),
+];
+
+/// The decoder of a family.
+fn text(fields: &Fields<'_>, family: &str) -> Result<Decoder> {
+    match TEXT.iter().find(|(known, _)| *known == family) {
+        Some((_, reader)) => reader(fields),
+        None => Err(unknown(fields, family)),
+    }
+}
+
+fn unknown(fields: &Fields<'_>, family: &str) -> Error {
+    let shown: String = family.chars().take(40).collect();
+    fields.wrong(format!(
+        "the family {shown:?} is not known (known are {}); give the shape by hand: --params-billion --layers --hidden --heads --kv-heads \
+         --head-dim --vocab --ffn",
+        families()
+    ))
+}
 
 impl Model {
     /// The model that a Hugging Face configuration describes.
@@ -40,15 +86,14 @@ impl Model {
         let family = fields.text(&["model_type"])?.ok_or_else(|| {
             fields.wrong(format!("expected `model_type`, the model's family, but it is missing; known families are {}", families()))
         })?;
-        let Some((family, reader)) = TEXT.iter().find(|(known, _)| *known == family) else {
-            let shown: String = family.chars().take(40).collect();
-            return Err(fields.wrong(format!(
-                "the family {shown:?} is not known (known are {}); give the shape by hand: --params-billion --layers --hidden --heads \
-                 --kv-heads --head-dim --vocab --ffn",
-                families()
-            )));
+        let (text, vision) = match vision::FAMILIES.iter().find(|(known, _)| *known == family) {
+            Some((_, reader)) => {
+                let (text, vision) = reader(&fields)?;
+                (text, Some(vision))
+            }
+            None => (text(&fields, family)?, None),
         };
-        Self { name: name.to_owned(), architecture: (*family).to_owned(), text: reader(&fields)?, vision: None }.check()
+        Self { name: name.to_owned(), architecture: family.to_owned(), text, vision }.check()
     }
 
     /// The same from the file's text.
@@ -99,7 +144,7 @@ fn name_of(path: &Path) -> String {
 
 /// The families, for an error.
 fn families() -> String {
-    TEXT.iter().map(|(family, _)| *family).collect::<Vec<_>>().join(", ")
+    TEXT.iter().map(|(family, _)| *family).chain(vision::FAMILIES.iter().map(|(family, _)| *family)).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
