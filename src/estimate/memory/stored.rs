@@ -132,6 +132,6 @@ fn share(linear: &Linear, attention: &Attention, tensor: u64) -> (u64, u64) {
             (inputs, queries.div_ceil(tensor) + 2 * kv_width.div_ceil(kv_parts))
         }
         Role::Output | Role::Down => (inputs.div_ceil(tensor), outputs),
-        Role::QueryDown | Role::KvDown | Role::Router | Role::SharedGate => (inputs, outputs),
+        Role::QueryDown | Role::KvDown | Role::Router | Role::SharedGate | Role::Projector => (inputs, outputs),
     }
 }
