@@ -17,6 +17,8 @@ pub struct Training {
     pub checkpointing: Checkpointing,
     /// How attention is computed.
     pub attention: AttentionKernel,
+    /// Whether dropout is applied in training (to attention, after attention, after the MLP), as GPT-2's time did; today's models have none.
+    pub dropout: bool,
     /// How the loss is computed.
     pub cross_entropy: CrossEntropy,
     /// Micro-batches before an optimizer step.
@@ -130,6 +132,8 @@ pub enum Checkpointing {
 pub enum AttentionKernel {
     /// Scores never leave the chip; one number per row is kept.
     Flash,
+    /// As flash, given a mask as a tensor (sequences padded to one length): keys and values are repeated to all heads, and the mask is kept.
+    Masked,
     /// Scores are written out.
     Eager,
 }
@@ -242,6 +246,7 @@ impl Training {
             seq,
             checkpointing: Checkpointing::None,
             attention: AttentionKernel::Flash,
+            dropout: false,
             cross_entropy: CrossEntropy::Full,
             grad_accum: 1,
             framework: Framework::HuggingFace,

@@ -9,18 +9,25 @@
 //!
 //! **Parts.** A [`Footprint`] is a moment's memory by what it is for. Its total is the sum of its parts by construction.
 
+mod activations;
 mod footprint;
 mod infer;
 mod kv;
+mod logits;
+mod lora;
 mod overheads;
+mod precision;
 mod prefill;
 mod reservation;
+mod states;
 mod stored;
+mod train;
 
 pub use footprint::{Footprint, Memory, Moment, Part, Phase};
 pub use infer::infer;
 pub use overheads::Overheads;
 pub use reservation::{Reservation, reserve};
+pub use train::train;
 
 #[cfg(test)]
 mod infer_tests;

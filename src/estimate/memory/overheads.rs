@@ -1,6 +1,9 @@
 //! What memory takes beyond tensors: context, libraries, allocator.
 
-use crate::figure::Figure;
+use super::footprint::{Memory, Moment};
+use crate::calibrate::GpuCalibration;
+use crate::catalog::GpuModel;
+use crate::figure::{Basis, Figure};
 use crate::units::Bytes;
 
 /// Fixed costs of a process on a GPU.
@@ -14,4 +17,47 @@ pub struct Overheads {
     pub slack: Figure<f64>,
     /// One communicator's buffers, outside the allocator.
     pub communicator: Figure<Bytes>,
+}
+
+impl Overheads {
+    /// What is known without a measurement: values others published, dated.
+    pub fn prior(gpu: Option<&GpuModel>) -> Self {
+        let hopper = gpu.is_some_and(|gpu| gpu.compute_capability().0 >= 9);
+        let (workspace, rule) = if hopper {
+            (Bytes::mib(32), "PyTorch's cuBLAS workspace from compute capability 9.0 on")
+        } else {
+            (Bytes(8_519_680), "PyTorch's cuBLAS workspace before compute capability 9.0")
+        };
+        let between = |value, low, high, rule: &str| Figure { value, low, high, basis: Basis::Assumed, from: vec![rule.to_owned()] };
+        Self {
+            context: between(Bytes::mib(550), Bytes::mib(480), Bytes::mib(942), "published contexts on A100, PyTorch 1.13 to 2.1 (2023)"),
+            workspace: Figure::assumed(workspace, rule),
+            slack: Figure {
+                value: 1.05,
+                low: 1.02,
+                high: 1.10,
+                basis: Basis::Assumed,
+                from: vec!["published reserved over allocated".to_owned()],
+            },
+            communicator: between(Bytes::mib(367), Bytes::mib(342), Bytes::mib(1485), "published NCCL buffers (2023 to 2025)"),
+        }
+    }
+
+    /// As [`Self::prior`], with what was measured on `gpu` instead of what is assumed.
+    pub fn measured(gpu: &GpuCalibration, model: Option<&GpuModel>) -> Self {
+        let prior = Self::prior(model);
+        match &gpu.memory.context {
+            Some(context) => Self { context: context.clone(), ..prior },
+            None => prior,
+        }
+    }
+
+    /// The three sums over `moments`.
+    pub(crate) fn memory(&self, moments: Vec<Moment>, host: Bytes) -> Memory {
+        let peak = moments.iter().map(|moment| moment.footprint.total()).max().unwrap_or(Bytes(0));
+        let allocated = Figure::new(peak, Basis::Datasheet, "tensor shapes and lifetimes");
+        let reserved = allocated.with(&self.slack, |bytes, slack| Bytes((bytes.as_f64() * slack).round() as u64));
+        let device = reserved.with(&self.context, |reserved, context| reserved + context);
+        Memory { moments, allocated, reserved, context: self.context.clone(), device, host }
+    }
 }
