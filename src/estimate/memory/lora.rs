@@ -6,7 +6,7 @@ use crate::workload::{Adapters, Linear, Model, Role, Targets};
 /// Whether `targets` names this product. A fused product is adapted if any of its parts is; a router never is.
 pub(crate) const fn adapts(targets: &Targets, role: Role) -> bool {
     match targets {
-        Targets::AllLinear => !matches!(role, Role::Head | Role::Router),
+        Targets::AllLinear => !matches!(role, Role::Head | Role::Router | Role::Projector),
         Targets::Some { q, k, v, o, gate, up, down } => match role {
             Role::Query | Role::QueryDown | Role::QueryUp => *q,
             Role::Key => *k,
@@ -18,11 +18,10 @@ pub(crate) const fn adapts(targets: &Targets, role: Role) -> bool {
             Role::Up => *up,
             Role::GateUp => *gate || *up,
             Role::Down => *down,
-            Role::Router | Role::SharedGate | Role::Head => false,
+            Role::Router | Role::SharedGate | Role::Head | Role::Projector => false,
         },
     }
 }
-
 
 /// Every tensor of every adapter, as `tensor(elements, how many like it)`. The vision tower has none.
 pub(crate) fn tensors(model: &Model, adapters: &Adapters, tensor: &mut impl FnMut(u64, u64)) {
