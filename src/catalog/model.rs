@@ -60,6 +60,11 @@ impl ModelRow {
         serde_json::Value::Object(config)
     }
 
+    /// The family its configuration names.
+    pub fn family(&self) -> &str {
+        self.config.get("model_type").and_then(serde_json::Value::as_str).unwrap_or("")
+    }
+
     /// Every name it goes by: its own, its repository, the repository without its owner, its aliases.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let repository = self.repository.as_deref();

@@ -19,6 +19,7 @@ use crate::units::Seconds;
 mod guide;
 mod inspect;
 mod measure;
+mod model;
 mod progress;
 mod results;
 mod run;
@@ -51,6 +52,8 @@ enum Command {
     Measure(measure::Arguments),
     /// Check every kernel's answer against a host reference, and the memory against a pattern
     Selftest(selftest::Arguments),
+    /// Show what a model consists of: parameters by module, shapes, cache per token
+    Model(model::Arguments),
     /// Print the hardware guide's tables with this machine's numbers in them
     Guide(guide::Arguments),
 }
@@ -228,6 +231,7 @@ fn dispatch(cli: &Cli) -> Result<Status> {
         None => run::run(&cli.common, before),
         Some(Command::Run(own)) => run::run(&cli.common, &own.or(before)),
         Some(Command::Inspect {}) => inspect::inspect(&cli.common),
+        Some(Command::Model(arguments)) => model::model(&cli.common, arguments),
         Some(Command::Guide(arguments)) => guide::guide(&cli.common, arguments),
         Some(Command::Selftest(arguments)) => selftest::selftest(&cli.common, &arguments.measuring.or(before), arguments),
         Some(Command::Measure(arguments)) => measure::measure(&cli.common, &arguments.measuring.or(before), arguments),

@@ -9,6 +9,7 @@ mod inspect;
 mod json;
 mod markdown;
 mod measurements;
+mod model;
 mod text;
 mod words;
 
@@ -18,6 +19,7 @@ pub use inspect::inspect;
 pub use json::json;
 pub use markdown::markdown;
 pub use measurements::measurements;
+pub use model::{model, models};
 pub use text::text;
 pub use words::{bar, escaped, sparkline, width};
 
