@@ -5,7 +5,7 @@ mod common;
 
 use common::truth::{reported, truth};
 use common::{Bench, stderr, stdout};
-use gpu_assay::measure::Outcome;
+use gpu_assay::measure::{Outcome, Waiver};
 use gpu_assay::probe::selftest::{self, Options, Verdict};
 use gpu_assay::record::Run;
 use gpu_assay_standin::{FAULT, Standin, Trace};
@@ -99,6 +99,29 @@ fn a_pair_with_half_the_lanes_shows_it() {
 #[test]
 fn without_peer_access_copies_go_through_the_host_and_kernels_are_waived() {
     assert_eq!(assert_peers("rtx4090-4x-no-p2p"), 12 * 2 + 6);
+}
+
+#[test]
+fn a_gpu_with_more_peers_than_it_can_have_at_a_time_is_measured_pair_by_pair() {
+    let path = Standin::scenarios().join("h100-8x-nvswitch.toml");
+    let limited = |most: usize| {
+        let scenario = std::fs::read_to_string(&path).unwrap();
+        Bench::text(&scenario.replacen("[driver]", &format!("[driver]\nmost_peers = {most}"), 1))
+    };
+    let arguments = ["measure", "peer", "--gpu", "0,1,2", "--effort", "quick", "--time", "1 s", "-o", "r.json"];
+
+    let bench = limited(1);
+    let output = bench.run(&arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = Run::read(&bench.result()).unwrap();
+    assert_eq!((run.outcomes.len(), assert_true(&bench, &run)), (6 * 5 + 3 * 2, 6 * 5 + 3 * 2));
+
+    let bench = limited(0);
+    assert_eq!(bench.run(&arguments).status.code(), Some(3));
+    for outcome in Run::read(&bench.result()).unwrap().outcomes {
+        let Outcome::Waived { waiver: Waiver::NoPeerAccess { reason }, case } = outcome else { panic!("{outcome:?}") };
+        assert!(reason.contains("CUDA_ERROR_TOO_MANY_PEERS") && reason.contains("at most eight peers"), "{case}: {reason}");
+    }
 }
 
 /// Measure `probe` on GPU 0 twice, the second time with the fault that `plan` makes of the first one's calls. Time is virtual and the data

@@ -37,6 +37,8 @@ pub(super) mod status {
     pub(in crate::gpu) const LAUNCH_TIMEOUT: i32 = 702;
     /// Peer access is already on.
     pub(in crate::gpu) const PEER_ACCESS_ALREADY_ENABLED: i32 = 704;
+    /// The GPU has as many peers as its hardware can have, or the system's.
+    pub(in crate::gpu) const TOO_MANY_PEERS: i32 = 711;
     /// A kernel failed.
     pub(in crate::gpu) const LAUNCH_FAILED: i32 = 719;
     /// Forbidden by the system's settings.
@@ -122,6 +124,7 @@ const fn is_absence(status: i32) -> bool {
             | status::SYSTEM_DRIVER_MISMATCH
             | status::COMPAT_NOT_SUPPORTED
             | status::DEVICE_UNAVAILABLE
+            | status::TOO_MANY_PEERS
     )
 }
 
@@ -144,6 +147,9 @@ const fn remedy(status: i32) -> &'static str {
             "the GPU's memory is faulty: stop using it and report it to its owner (`nvidia-smi -q -d ECC,ROW_REMAPPER`)"
         }
         status::PEER_ACCESS_UNSUPPORTED => "this pair works through the host only (`nvidia-smi topo -p2p r` shows which do not)",
+        status::TOO_MANY_PEERS => {
+            "without an NVSwitch a GPU has at most eight peers, all programs together: end the others, or measure fewer GPUs with --gpu"
+        }
         status::NVLINK_UNCORRECTABLE => "an NVLink is faulty: report it to the machine's owner (`nvidia-smi nvlink -e`)",
         status::UNSUPPORTED_PTX_VERSION => "update the NVIDIA driver: it is older than the kernels' PTX",
         status::ILLEGAL_ADDRESS | status::LAUNCH_FAILED => {

@@ -11,7 +11,9 @@
 //!
 //! `engine=ce` is the copy engine, `engine=sm` a kernel that reads one memory and writes the other. They differ, and in both directions, and a
 //! fabric that is slower one way than the other is a finding. Where the driver denies peer access, a kernel cannot reach the other memory
-//! and its cases are waived; the copy engine goes through the host, and the case says so; it is timed without a gate.
+//! and its cases are waived; the copy engine goes through the host, and the case says so; it is timed without a gate. Without an NVSwitch
+//! a GPU has eight peers at most, so access that earlier pairs had is ended when there are too many; where that does not help because
+//! other programs hold them, the pair is waived.
 //!
 //! The data is an address-dependent pattern, and every word of what arrived is compared: links have been seen that are fast and wrong.
 
@@ -19,7 +21,7 @@ use super::facts::{gpu_on, l2, needs_gpu, power_of_two_below, size, unknown, usa
 use super::rig::{Bench, EventClock, VECTOR, operation, too_large, waived};
 use super::ring::Ring;
 use super::{Effort, Lab, Probe};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::{ChaseL2, DeviceBuffer, Event, Shape, StreamCopy};
 use crate::machine::{Gpu, Machine};
 use crate::measure::{Case, Outcome, Trial, Waiver, Work};
@@ -75,6 +77,19 @@ fn access(machine: &Machine, from: &Gpu, to: &Gpu) -> Result<(), Waiver> {
         None => "the driver does not list the pair".to_owned(),
     };
     Err(Waiver::NoPeerAccess { reason })
+}
+
+/// Let `from` access the memory of `to`, and the other way round where it goes `both` ways, or say that there are too many peers.
+fn connect(lab: &mut Lab<'_>, from: &Gpu, to: &Gpu, both: bool) -> Result<std::result::Result<(), Waiver>> {
+    let pairs = [Some((from.index, to.index)), both.then_some((to.index, from.index))];
+    for (accessing, accessed) in pairs.into_iter().flatten() {
+        match lab.rig.connect(lab.machine, accessing, accessed) {
+            Ok(()) => {}
+            Err(error @ Error::Unavailable { .. }) => return Ok(Err(Waiver::NoPeerAccess { reason: error.to_string() })),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Ok(()))
 }
 
 impl Probe for Peer {
@@ -140,11 +155,10 @@ impl Probe for Peer {
         {
             return Ok(waived(case, waiver));
         }
-        if direct.is_ok() {
-            lab.rig.connect(lab.machine, from.index, to.index)?;
-            if name == "both" {
-                lab.rig.connect(lab.machine, to.index, from.index)?;
-            }
+        if direct.is_ok()
+            && let Err(waiver) = connect(lab, from, to, name == "both")?
+        {
+            return Ok(waived(case, waiver));
         }
         let benches = [lab.bench(from.index)?, lab.bench(to.index)?];
         let conditions = |data: &str| {

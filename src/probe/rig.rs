@@ -90,14 +90,22 @@ impl Rig {
         self.benches.remove(&index);
     }
 
-    /// Let the GPU with index `from` access the memory of `to`, from now on until the GPUs are closed.
+    /// Let the GPU with index `from` access the memory of `to`, until the GPUs are closed or another pair needs the room.
     ///
     /// # Errors
-    /// As [`Gpu::access`].
+    /// As [`Gpu::access`]; [`Error::Unavailable`] when there are too many peers even without those of earlier pairs.
     pub(super) fn connect(&mut self, machine: &Machine, from: u32, to: u32) -> Result<()> {
         if !self.peers.contains_key(&(from, to)) {
             let [accessing, accessed] = [self.bench(machine, from)?, self.bench(machine, to)?];
-            self.peers.insert((from, to), accessing.gpu.access(&accessed.gpu)?);
+            let access = match accessing.gpu.access(&accessed.gpu) {
+                // A GPU has so many peers at most. Those of earlier pairs are not needed any more, only the way back of this one.
+                Err(Error::Unavailable { .. }) => {
+                    self.peers.retain(|pair, _| *pair == (to, from));
+                    accessing.gpu.access(&accessed.gpu)?
+                }
+                access => access?,
+            };
+            self.peers.insert((from, to), access);
         }
         Ok(())
     }

@@ -46,6 +46,7 @@ impl Cu {
     pub(crate) const ILLEGAL_ADDRESS: Self = Self(700);
     pub(crate) const PEER_ACCESS_ALREADY_ENABLED: Self = Self(704);
     pub(crate) const PEER_ACCESS_NOT_ENABLED: Self = Self(705);
+    pub(crate) const TOO_MANY_PEERS: Self = Self(711);
     pub(crate) const HOST_MEMORY_ALREADY_REGISTERED: Self = Self(712);
     pub(crate) const HOST_MEMORY_NOT_REGISTERED: Self = Self(713);
     pub(crate) const STREAM_CAPTURE_UNSUPPORTED: Self = Self(900);
@@ -93,6 +94,7 @@ pub(crate) fn describe(code: i32) -> Option<(&'static str, &'static str)> {
         700 => ("CUDA_ERROR_ILLEGAL_ADDRESS\0", "an illegal memory access was encountered\0"),
         704 => ("CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED\0", "peer access is already enabled\0"),
         705 => ("CUDA_ERROR_PEER_ACCESS_NOT_ENABLED\0", "peer access has not been enabled\0"),
+        711 => ("CUDA_ERROR_TOO_MANY_PEERS\0", "peer mapping resources exhausted\0"),
         712 => ("CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED\0", "part or all of the requested memory range is already mapped\0"),
         713 => ("CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED\0", "pointer does not correspond to a registered memory region\0"),
         719 => ("CUDA_ERROR_LAUNCH_FAILED\0", "unspecified launch failure\0"),

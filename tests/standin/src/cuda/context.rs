@@ -83,6 +83,9 @@ cuda!(cuCtxEnablePeerAccess |d| (peer: usize, flags: u32) {
     if d.machine.peers[device].contains(&peer) {
         return Err(Cu::PEER_ACCESS_ALREADY_ENABLED);
     }
+    if d.machine.scenario.driver.most_peers.is_some_and(|most| d.machine.peers[device].len() >= most) {
+        return Err(Cu::TOO_MANY_PEERS);
+    }
     d.machine.peers[device].push(peer);
     Ok(())
 });

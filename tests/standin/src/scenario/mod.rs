@@ -72,6 +72,9 @@ pub struct Driver {
     /// Exported names that must not resolve.
     #[serde(default)]
     pub missing: Vec<String>,
+    /// Peers whose memory a GPU may reach at a time; absent: as many as there are.
+    #[serde(default)]
+    pub most_peers: Option<usize>,
     /// GPUs in the order in which NVML counts them; CUDA's order when empty.
     #[serde(default)]
     pub nvml_order: Vec<usize>,
