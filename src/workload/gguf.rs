@@ -116,6 +116,21 @@ pub struct Place {
 }
 
 impl Place {
+    /// Layers of one class get the same types: every rule asks for one of these five properties, and nothing else of the layer's number.
+    pub const CLASSES: usize = 32;
+
+    /// Which class the layer is of, below [`Self::CLASSES`].
+    pub const fn class(&self) -> usize {
+        let Self { layer, layers, .. } = *self;
+        let properties = [self.sensitive(), layer < layers / 8, layer < layers / 16, layer < 4, layer < 2];
+        let (mut class, mut bit) = (0, 0);
+        while bit < properties.len() {
+            class |= (properties[bit] as usize) << bit;
+            bit += 1;
+        }
+        class
+    }
+
     /// The first and the last eighth of the layers, and every third between.
     const fn sensitive(&self) -> bool {
         let eighth = self.layers / 8;
@@ -331,6 +346,20 @@ mod tests {
         assert_eq!(Mix::Q4KM.matrix(Role::Up, 4096, 14336, DENSE), 4096 / 256 * 144 * 14336);
         assert_eq!(Mix::Q4KM.head(4096, 128_256), 16 * 210 * 128_256);
         assert_eq!(Mix::Q4KM.embedding(4096, 128_256), 16 * 144 * 128_256);
+    }
+
+    #[test]
+    fn layers_of_a_class_are_stored_alike() {
+        for layers in [1, 7, 24, 32, 80, 126] {
+            let mut seen = [None; Place::CLASSES];
+            for layer in 0..layers {
+                let place = Place { layer, layers, group: 1, experts: 0 };
+                let bytes = Mix::ALL.map(|mix| {
+                    [Role::Value, Role::Down, Role::Output, Role::Key, Role::Up].map(|role| mix.matrix(role, 4096, 4096, place))
+                });
+                assert_eq!(*seen[place.class()].get_or_insert(bytes), bytes, "layer {layer} of {layers}");
+            }
+        }
     }
 
     #[test]

@@ -290,8 +290,6 @@ proptest! {
     ) {
         let shape = block(Attention::Grouped(grouped(heads, heads, (width / heads).max(1))), Mlp::Dense(dense(ffn)));
         let Ok(model) = model(width, ffn, false, vec![Blocks { count: layers, block: shape }]).check() else { return Ok(()) };
-        // GGUF looks at every layer; so many layers are nobody's.
-        let precision = if layers > 1 << 12 { Precision::Bf16 } else { precision };
         let inference = Inference { cache, tensor, pipeline, chunk, ..Inference::new(precision, batch, seq, output) };
         if let Ok(memory) = infer(&model, &inference, &overheads()) {
             let peak = memory.peak().unwrap().footprint;

@@ -1,7 +1,7 @@
 //! Weights as they lie in memory: by format, by role, by GPU.
 
 use crate::units::Bytes;
-use crate::workload::{Attention, Block, Decoder, Inference, Linear, Model, Place, Positions, Precision, Role};
+use crate::workload::{Attention, Block, Decoder, Inference, Linear, Mlp, Model, Place, Positions, Precision, Role};
 
 /// The weights on the GPU that holds most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,16 +36,21 @@ pub(super) fn weights(model: &Model, inference: &Inference) -> Stored {
             }
         }
         let run_bytes = match precision {
-            Precision::Gguf(mix) => (first..first + run.count)
-                .map(|layer| {
+            Precision::Gguf(mix) => {
+                let mut of_class = [None; Place::CLASSES];
+                let mut sum = Bytes(0);
+                for layer in first..first + run.count {
                     let place = place(&run.block, layer, count);
-                    let one = |linear: &Linear| {
-                        let (inputs, outputs) = share(linear, &run.block.attention, tensor);
-                        Bytes(mix.matrix(linear.role, inputs, outputs, place)) * linear.copies
-                    };
-                    linears.iter().map(one).sum::<Bytes>()
-                })
-                .sum::<Bytes>(),
+                    sum += *of_class[place.class()].get_or_insert_with(|| {
+                        let one = |linear: &Linear| {
+                            let (inputs, outputs) = share(linear, &run.block.attention, tensor);
+                            Bytes(mix.matrix(linear.role, inputs, outputs, place)) * linear.copies
+                        };
+                        linears.iter().map(one).sum::<Bytes>()
+                    });
+                }
+                sum
+            }
             _ => {
                 let one = |linear: &Linear| {
                     let (inputs, outputs) = share(linear, &run.block.attention, tensor);
@@ -106,8 +111,8 @@ fn place(block: &Block, layer: u64, layers: u64) -> Place {
             Attention::Latent(_) => 1,
         },
         match &block.mlp {
-            crate::workload::Mlp::Experts(experts) => experts.count,
-            crate::workload::Mlp::Dense(_) => 0,
+            Mlp::Experts(experts) => experts.count,
+            Mlp::Dense(_) => 0,
         },
     );
     Place { layer, layers, group, experts }
