@@ -5,14 +5,13 @@
 //! the errors of its set, and asserts the target where it is reached; `docs/accuracy.md` says what is missed and why.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
+use gpu_assay::catalog::Catalog;
 use gpu_assay::estimate::memory::{Memory, Overheads, Part, Phase, infer};
 use gpu_assay::figure::Figure;
 use gpu_assay::units::Bytes;
-use gpu_assay::workload::{
-    Activation, Attention, Block, Blocks, Cache, Decoder, Dense, Grouped, Inference, KvPrecision, Layout, Mlp, Model, Norm, Positions,
-    Precision, QkNorm,
-};
+use gpu_assay::workload::{Cache, Inference, KvPrecision, Model, Precision, named};
 
 const MIB: f64 = 1024.0 * 1024.0;
 const GIB: f64 = 1024.0 * MIB;
@@ -132,107 +131,19 @@ fn overheads(hopper: bool) -> Overheads {
     }
 }
 
-fn grouped(heads: u64, kv_heads: u64, head_dim: u64) -> Grouped {
-    Grouped {
-        heads,
-        kv_heads,
-        head_dim,
-        fused: false,
-        qkv_bias: false,
-        output_bias: false,
-        qk_norm: QkNorm::None,
-        window: None,
-        softcap: false,
-    }
-}
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::embedded().unwrap());
 
-fn gated(ffn: u64) -> Mlp {
-    Mlp::Dense(Dense { ffn, gated: true, fused: false, bias: false, activation: Activation::Silu })
-}
-
-fn plain(ffn: u64, bias: bool) -> Mlp {
-    Mlp::Dense(Dense { ffn, gated: false, fused: false, bias, activation: Activation::Gelu })
-}
-
-fn decoder(hidden: u64, vocab: u64, tied: bool, count: u64, attention: Grouped, mlp: Mlp) -> Decoder {
-    let block = Block { attention: Attention::Grouped(attention), mlp, norm: Norm::Rms, layout: Layout::Pre, layer_scale: false };
-    Decoder {
-        hidden,
-        vocab,
-        tied,
-        head_bias: false,
-        positions: Positions::Rotary,
-        final_norm: Norm::Rms,
-        logit_softcap: false,
-        scaled_embedding: false,
-        blocks: vec![Blocks { count, block }],
-        unused_parameters: 0,
-    }
-}
-
-/// Decoders whose norms have biases and whose branches stand side by side.
-fn parallel(mut text: Decoder, norms: u64, head_bias: bool) -> Decoder {
-    text.final_norm = Norm::Layer;
-    text.head_bias = head_bias;
-    for run in &mut text.blocks {
-        run.block.norm = Norm::Layer;
-        run.block.layout = Layout::Parallel { norms };
-    }
-    text
-}
-
-/// The shape of a model in the tables, with its exact number of parameters where a source states it.
+/// The catalog's model of the name that a table uses.
 fn model(name: &str) -> Model {
-    let qwen1 = |hidden, layers, heads, ffn, vocab| {
-        let attention = Grouped { fused: true, qkv_bias: true, ..grouped(heads, heads, 128) };
-        decoder(hidden, vocab, false, layers, attention, gated(ffn))
+    let known = match name {
+        "phi-1.5 1.3 B" => "Phi-1.5",
+        "StableLM Alpha 3 B" => "StableLM-Base-Alpha-3B",
+        other => other,
     };
-    let qwen3 = |heads| Grouped { qk_norm: QkNorm::Head, ..grouped(heads, 8, 128) };
-    let neox = Grouped { fused: true, qkv_bias: true, output_bias: true, ..grouped(32, 32, 128) };
-    let (text, parameters) = match name {
-        "Qwen-1.8B" => (qwen1(2048, 24, 16, 5504, 151_936), 1_836_828_672),
-        "Qwen-7B" => (qwen1(4096, 32, 32, 11008, 151_936), 7_721_324_544),
-        "Qwen-14B" => (qwen1(5120, 40, 40, 13696, 152_064), 14_167_290_880),
-        "Qwen-72B" => (qwen1(8192, 80, 64, 24576, 152_064), 72_287_920_128),
-        "Qwen3-0.6B" => (decoder(1024, 151_936, true, 28, qwen3(16), gated(3072)), 596_049_920),
-        "Qwen3-8B" => (decoder(4096, 151_936, false, 36, qwen3(32), gated(12288)), 8_190_735_360),
-        "Llama 2 7 B" | "Llama-2-7B" => (decoder(4096, 32_000, false, 32, grouped(32, 32, 128), gated(11008)), 6_738_415_616),
-        "Llama 2 13 B" | "Llama-2-13B" => (decoder(5120, 32_000, false, 40, grouped(40, 40, 128), gated(13824)), 13_015_864_320),
-        "Llama 2 70 B" | "Llama-2-70B" => (decoder(8192, 32_000, false, 80, grouped(64, 8, 128), gated(28672)), 68_976_648_192),
-        "CodeLlama 34 B" => (decoder(8192, 32_000, false, 48, grouped(64, 8, 128), gated(22016)), 33_743_970_304),
-        "Llama-3.1-8B" => (decoder(4096, 128_256, false, 32, grouped(32, 8, 128), gated(14336)), 8_030_261_248),
-        "Llama-3.1-70B" => (decoder(8192, 128_256, false, 80, grouped(64, 8, 128), gated(28672)), 70_553_706_496),
-        "Llama-3.1-405B" => (decoder(16384, 128_256, false, 126, grouped(128, 8, 128), gated(53248)), 405_853_388_800),
-        // LitGPT gives Falcon a head of its own.
-        "Falcon-7B" => (
-            parallel(decoder(4544, 65_024, false, 32, Grouped { fused: true, ..grouped(71, 1, 64) }, plain(18176, false)), 1, false),
-            6_921_720_704 + 65_024 * 4544,
-        ),
-        "Falcon 40 B" => (
-            parallel(decoder(8192, 65_024, false, 60, Grouped { fused: true, ..grouped(128, 8, 64) }, plain(32768, false)), 2, false),
-            41_303_293_952 + 65_024 * 8192,
-        ),
-        "phi-1.5 1.3 B" => (
-            parallel(
-                decoder(
-                    2048,
-                    51_200,
-                    false,
-                    24,
-                    Grouped { fused: false, ..Grouped { heads: 32, kv_heads: 32, head_dim: 64, ..neox } },
-                    plain(8192, true),
-                ),
-                1,
-                true,
-            ),
-            1_418_270_720,
-        ),
-        "StableLM Alpha 3 B" => (parallel(decoder(4096, 50_688, false, 16, neox, plain(16384, true)), 2, false), 3_637_321_728),
-        other => panic!("no shape for {other}"),
-    };
-    let model = Model { name: name.to_owned(), architecture: "test".to_owned(), text, vision: None }.check().unwrap();
-    assert_eq!(model.parameters(), parameters, "{name}");
-    model
+    let dashed: Vec<&str> = known.split(' ').collect();
+    // "Llama 2 13 B" is "Llama-2-13B".
+    let catalogued = dashed.join("-").replace("-B", "B");
+    named(&CATALOG, if known == name && name.contains(' ') { &catalogued } else { known }).unwrap()
 }
 
 fn weights(model: &Model, inference: &Inference) -> f64 {
@@ -354,7 +265,9 @@ fn litgpt_on_a100() {
     let mut errors = Errors::new("LitGPT on A100");
     let (mut ran, mut fitted, mut wrong) = (0, 0, 0);
     for point in points {
-        let model = model(&point.model);
+        // LitGPT gives every model a head of its own.
+        let mut model = model(&point.model);
+        model.text.tied = false;
         let format = point.method.rsplit(['=', ' ']).next().unwrap();
         let precision = if format == "None" { Precision::Bf16 } else { format.parse().unwrap() };
         // The tables' sequence lengths are those of the training data; `generate` writes 50 tokens after a short prompt unless told otherwise.

@@ -11,7 +11,7 @@ use super::{kv, prefill, stored};
 use crate::error::{Error, Result};
 use crate::figure::{Basis, Figure};
 use crate::units::Bytes;
-use crate::workload::{Attention, Cache, Inference, Model};
+use crate::workload::{Attention, Cache, Images, Inference, Model};
 
 /// The memory that running `model` as `inference` says takes on the GPU that needs most.
 ///
@@ -61,8 +61,16 @@ fn check(model: &Model, inference: &Inference) -> Result<()> {
             ));
         }
     }
-    if inference.images.count > 0 && model.vision.is_none() {
-        return wrong("it takes no images".to_owned());
+    let Images { count, width, height } = inference.images;
+    if count > 0 {
+        let Some(vision) = &model.vision else { return wrong("it takes no images".to_owned()) };
+        vision.check_image(width, height)?;
+        let (seq, tokens) = (inference.seq, vision.tokens(width, height));
+        if tokens.saturating_mul(count) > seq {
+            return wrong(format!(
+                "{count} images of {width}x{height} are {tokens} tokens each, more than the {seq} of the prompt; give a longer one"
+            ));
+        }
     }
     Ok(())
 }
@@ -98,10 +106,10 @@ fn moments(model: &Model, inference: &Inference, workspace: Bytes) -> Vec<Moment
     let running = [(Part::KvCache, prompt), (Part::Activations, live.layers), (Part::Workspace, unpacked)];
     let ending = [(Part::KvCache, prompt), (Part::Activations, live.last), (Part::Logits, live.logits)];
     let mut prefill = [at(Phase::Prefill, &running), at(Phase::Prefill, &ending)].into_iter().max_by_key(|moment| moment.footprint.total());
-    if let Some(vision) = &model.vision {
+    if let Some(vision) = model.vision.as_ref().filter(|_| inference.images.count > 0) {
         // The tower runs before the decoder has cached anything.
         let empty = if inference.cache == Cache::Static { prompt } else { Bytes(0) };
-        let seeing = at(Phase::Prefill, &[(Part::KvCache, empty), (Part::Activations, prefill::tower(vision, inference))]);
+        let seeing = at(Phase::Prefill, &[(Part::KvCache, empty), (Part::Activations, prefill::tower(vision, inference, text.hidden))]);
         prefill = prefill.into_iter().chain([seeing]).max_by_key(|moment| moment.footprint.total());
     }
     moments.extend(prefill);

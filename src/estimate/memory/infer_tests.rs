@@ -186,6 +186,30 @@ fn each_kind_of_cache_has_its_own_worst_moment() {
 }
 
 #[test]
+fn images_take_the_towers_worst_moment() {
+    let qwen = crate::workload::named(&crate::catalog::Catalog::embedded().unwrap(), "Qwen2-VL-7B").unwrap();
+    // 1288 x 840 pixels are 46 x 30 tokens of 28 x 28, and four times as many patches of 14 x 14.
+    let images = Images { count: 4, width: 1288, height: 840 };
+    let inference = Inference { images, ..Inference::new(Precision::Bf16, 1, 6000, 100).transformers() };
+    let memory = infer(&qwen, &inference, &overheads()).unwrap();
+    let vision = qwen.vision.as_ref().unwrap();
+    assert_eq!(vision.patches(1288, 840), 4 * 46 * 30);
+    let tower = super::prefill::tower(vision, &inference, qwen.text.hidden);
+    let patches = 4 * 4 * 46 * 30;
+    // Two inner tensors of four times the width, the residual twice, the branch and the normalised input; pixels; tokens of the decoder.
+    let layer = patches * 2 * (2 * 5120 + 4 * 1280);
+    assert_eq!(tower, Bytes(layer + patches * 6 * 14 * 14 * 6 + patches / 4 * 3584 * 2));
+    assert!(memory.peak().unwrap().footprint.total() >= Bytes(2 * qwen.parameters()) + tower);
+    // In chunks of 2048 tokens one image passes at a time.
+    let served = super::prefill::tower(vision, &Inference { chunk: Some(2048), ..inference }, qwen.text.hidden);
+    assert!(served < tower / 3);
+    let short = Inference { seq: 4000, ..inference };
+    assert!(infer(&qwen, &short, &overheads()).unwrap_err().to_string().contains("1380 tokens each"));
+    let flat = Inference { images: Images { count: 1, width: 1, height: 0 }, ..inference };
+    assert!(infer(&qwen, &flat, &overheads()).is_err());
+}
+
+#[test]
 fn settings_that_do_not_fit_the_model_are_refused() {
     let usual = Inference::new(Precision::Bf16, 1, 128, 1);
     let refused = |inference: Inference, what: &str| {

@@ -13,7 +13,7 @@
 //! residual in place.
 
 use crate::units::Bytes;
-use crate::workload::{Attention, AttentionKernel, Block, Decoder, Dense, Experts, Inference, LogitRows, Mlp, Norm, Tower, Vision};
+use crate::workload::{Attention, AttentionKernel, Block, Decoder, Dense, Experts, Images, Inference, LogitRows, Mlp, Norm, Tower, Vision};
 
 /// The pass of `tokens` tokens through a layer: what it looks at and how.
 #[derive(Clone, Copy)]
@@ -145,27 +145,31 @@ pub(super) fn pass(decoder: &Decoder, inference: &Inference, tokens: u64, seen: 
     Live { layers, last, logits }
 }
 
-/// What the vision tower holds at its worst while it reads all images of the batch: pixels, one layer, and the tokens it makes.
-pub(super) fn tower(vision: &Vision, inference: &Inference) -> Bytes {
-    let Tower { hidden, ref blocks, patch, .. } = vision.tower;
-    let images = inference.images;
-    let patches = images.width.div_ceil(patch.max(1)) * images.height.div_ceil(patch.max(1));
-    let all = (Bytes(patches) * images.count * inference.batch).0;
-    if all == 0 {
+/// What the vision tower holds at its worst: pixels, one layer, and the tokens it makes for the decoder. Images of the whole batch pass together,
+/// or, where prompts are read in chunks, as many as make a chunk.
+pub(super) fn tower(vision: &Vision, inference: &Inference, hidden: u64) -> Bytes {
+    let Images { count, width: across, height: down } = inference.images;
+    let view = vision.view(across, down);
+    let images = (Bytes(count) * inference.batch).0;
+    let at_once = inference.chunk.map_or(images, |chunk| chunk.checked_div(view.tokens).unwrap_or(chunk).max(1).min(images));
+    if at_once == 0 {
         return Bytes(0);
     }
     let width = inference.precision.width();
+    let patches = (Bytes(view.pieces) * view.patches * at_once).0;
     let pass = Pass {
         width,
-        tokens: all,
-        seen: patches,
+        tokens: patches,
+        seen: view.patches,
         tensor: 1,
         fused: inference.fused,
         eager: inference.attention == AttentionKernel::Eager,
         repeat_kv: false,
     };
-    let layer = blocks.iter().map(|run| pass.layer(&run.block, hidden)).max().unwrap_or_default();
-    // Pixels come in FP32 and are cast: three channels, and two frames where the patch embedding takes video.
-    let pixels = Bytes(3 * 2 * patch * patch) * all * (4 + width);
-    layer + pixels
+    let Tower { hidden: inner, ref blocks, patch, .. } = vision.tower;
+    let layer = blocks.iter().map(|run| pass.layer(&run.block, inner)).max().unwrap_or_default();
+    // Three channels in FP32 and cast; two frames where the patch embedding takes video, which repeats a still image.
+    let pixels = Bytes(3 * 2) * patch * patch * patches * (4 + width);
+    let tokens = Bytes(view.tokens) * images * hidden * width;
+    layer + pixels + tokens
 }
