@@ -3,6 +3,7 @@
 //! The measurements lie outside the repository, in `../shared/truth` or `$GPU_ASSAY_TRUTH`; where they are absent each test prints one line
 //! and passes. Shapes, settings and the libraries' buffers are all that enters a prediction: nothing is fitted. Each test prints every row and
 //! the errors of its set, and asserts the target where it is reached; `docs/accuracy.md` says what is missed and why.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
