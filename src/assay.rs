@@ -145,6 +145,7 @@ fn empty(machine: &Machine, settings: Settings) -> Run {
         program: Program { version: env!("CARGO_PKG_VERSION").to_owned(), kernels: String::new() },
         started: String::new(),
         settings,
+        earlier: Vec::new(),
         machine: machine.clone(),
         complete: false,
         outcomes: Vec::new(),

@@ -3,6 +3,9 @@
 //! The program is cut in half at this file. Everything before it touches hardware; everything after it reads only this. So the record
 //! keeps what was *seen* (raw samples, rejections, telemetry, conditions, waivers, failures), and no derived number at all.
 //!
+//! A run of some probes keeps what earlier runs found with the others, where they measured in the same way. Then the record says of each
+//! such run when it was, with which GPUs, and which probes' outcomes are its (`earlier`); everything else in it is of the last run.
+//!
 //! It is written to a temporary file beside it and renamed, after every finished case, so a killed run keeps what it had and a reader
 //! never sees half a file. It may come from a stranger, so reading is bounded and every number is checked; nothing in it is executed.
 
@@ -39,11 +42,14 @@ pub struct Run {
     pub started: String,
     /// How it was asked to measure.
     pub settings: Settings,
+    /// Earlier runs on this machine whose outcomes of other probes stand in the record too, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<EarlierRun>,
     /// What the machine is.
     pub machine: Machine,
     /// Whether the run came to its end, rather than being stopped or killed.
     pub complete: bool,
-    /// What became of every case, in the order run.
+    /// What became of every case, in the order run; those of earlier runs first.
     pub outcomes: Vec<Outcome>,
 }
 
@@ -56,7 +62,7 @@ pub struct Program {
     pub kernels: String,
 }
 
-/// How a run was asked to measure.
+/// How the last run was asked to measure.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Settings {
     /// How thorough.
@@ -71,7 +77,43 @@ pub struct Settings {
     pub seed: u64,
 }
 
+/// A run before the last one, of the same program, effort and seed, some of whose outcomes are still in the record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EarlierRun {
+    /// When it began, RFC 3339, UTC.
+    pub started: String,
+    /// The probes whose outcomes are its: the first parts of their cases' ids.
+    pub probes: Vec<String>,
+    /// Indices of the GPUs measured.
+    #[serde(default)]
+    pub gpus: Vec<u32>,
+    /// Whether it came to its end.
+    pub complete: bool,
+}
+
 impl Run {
+    /// The record of both runs: this one's, and before it what `earlier` found with probes other than those `again` names.
+    #[must_use]
+    pub fn after(&self, earlier: &Self, again: &[String]) -> Self {
+        let stays = |probe: &str| !again.iter().any(|other| other == probe);
+        let mut runs = earlier.earlier.clone();
+        runs.iter_mut().for_each(|run| run.probes.retain(|probe| stays(probe)));
+        runs.retain(|run| !run.probes.is_empty());
+        let kept: Vec<&Outcome> = earlier.outcomes.iter().filter(|outcome| stays(outcome.case().family())).collect();
+        let mut probes: Vec<String> = Vec::new();
+        for family in kept.iter().map(|outcome| outcome.case().family()) {
+            if !probes.iter().chain(runs.iter().flat_map(|run| &run.probes)).any(|known| known == family) {
+                probes.push(family.to_owned());
+            }
+        }
+        if !probes.is_empty() {
+            let gpus = earlier.settings.gpus.clone();
+            runs.push(EarlierRun { started: earlier.started.clone(), probes, gpus, complete: earlier.complete });
+        }
+        let outcomes = kept.into_iter().chain(&self.outcomes).cloned().collect();
+        Self { earlier: runs, outcomes, ..self.clone() }
+    }
+
     /// The measurement of exactly this case.
     pub fn measurement(&self, case: &Case) -> Option<&Measurement> {
         self.measurements().find(|measurement| &measurement.case == case)

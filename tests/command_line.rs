@@ -204,6 +204,9 @@ fn a_run_of_one_probe_keeps_what_the_others_measured() {
         |run: &Run| run.outcomes.iter().map(|outcome| outcome.case().family().to_owned()).collect::<std::collections::BTreeSet<_>>();
     assert_eq!(families(&Run::read(record).unwrap()).into_iter().collect::<Vec<_>>(), ["host", "storage"]);
 
+    let earlier = Run::read(record).unwrap().earlier;
+    assert!(earlier.len() == 1 && earlier[0].probes == ["host"] && earlier[0].complete, "{earlier:?}");
+
     measure("host", "2");
     let [record, old] = &files()[..] else { panic!("{:?}", files()) };
     assert_eq!(families(&Run::read(record).unwrap()).into_iter().collect::<Vec<_>>(), ["host"], "other conditions do not mix");

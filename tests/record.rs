@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use gpu_assay::error::Error;
-use gpu_assay::record::{Run, SCHEMA_VERSION, read_folder, write_atomically};
+use gpu_assay::measure::{Outcome, Waiver};
+use gpu_assay::record::{EarlierRun, Run, SCHEMA_VERSION, read_folder, write_atomically};
 use proptest::prelude::*;
 
 /// A small complete record, with one outcome of every kind.
@@ -56,6 +57,39 @@ fn a_record_reads_back_as_it_was_written() {
     assert!(text.trim_start_matches(['{', '\n', ' ']).starts_with("\"schema_version\""), "{}", &text[..80]);
     let left: Vec<_> = fs::read_dir(path.parent().unwrap()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["example-1.json"], "temporary files stay behind");
+}
+
+#[test]
+fn a_record_of_several_runs_says_which_outcomes_are_whose() {
+    let run = |started: &str, gpus: &[u32], cases: &[&str]| {
+        let mut run = parse(&example()).unwrap();
+        run.started = started.to_owned();
+        run.settings.gpus = gpus.to_vec();
+        run.outcomes.clear();
+        for case in cases {
+            run.keep(Outcome::Waived { case: case.parse().unwrap(), waiver: Waiver::OutOfTime });
+        }
+        run
+    };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let cases = |run: &Run| run.outcomes.iter().map(|outcome| outcome.case().to_string()).collect::<Vec<_>>();
+
+    let mut first = run("monday", &[0, 1], &["dram.read/gpu=0", "dram.read/gpu=1", "copy.h2d/gpu=0", "host.triad"]);
+    first.complete = false;
+    let second = run("tuesday", &[1], &["copy.h2d/gpu=1"]).after(&first, &names(&["copy"]));
+    assert_eq!(cases(&second), ["dram.read/gpu=0", "dram.read/gpu=1", "host.triad", "copy.h2d/gpu=1"]);
+    let monday = EarlierRun { started: "monday".into(), probes: names(&["dram", "host"]), gpus: vec![0, 1], complete: false };
+    assert_eq!(second.earlier, std::slice::from_ref(&monday));
+    assert_eq!((second.started.as_str(), &second.settings.gpus), ("tuesday", &vec![1]));
+    assert_eq!(parse(&second.to_json().unwrap()).unwrap(), second);
+
+    let third = run("wednesday", &[0], &["dram.read/gpu=0"]).after(&second, &names(&["dram"]));
+    assert_eq!(cases(&third), ["host.triad", "copy.h2d/gpu=1", "dram.read/gpu=0"]);
+    let tuesday = EarlierRun { started: "tuesday".into(), probes: names(&["copy"]), gpus: vec![1], complete: true };
+    assert_eq!(third.earlier, [EarlierRun { probes: names(&["host"]), ..monday }, tuesday]);
+
+    let fourth = run("thursday", &[0], &["host.triad"]).after(&third, &names(&["dram", "host", "copy"]));
+    assert_eq!((fourth.earlier.len(), cases(&fourth)), (0, names(&["host.triad"])));
 }
 
 #[test]

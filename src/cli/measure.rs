@@ -79,18 +79,23 @@ pub(super) fn record(
         started: now(),
         kernels: gpu::prebuilt::digest(),
     };
-    let earlier = if measuring.output.is_none() && !request.chosen.is_empty() { set_aside(&path, &request, machine)? } else { Vec::new() };
+    let merges = measuring.output.is_none() && !request.chosen.is_empty();
+    let earlier = if merges { set_aside(&path, &request, machine)? } else { None };
+    let again = request.chosen.clone();
     let mut progress = Progress::new(common.no_progress);
-    let mut keep = |record: &Run| with(&earlier, record).write(&path);
+    let mut keep = |record: &Run| match &earlier {
+        Some(earlier) => record.after(earlier, &again).write(&path),
+        None => record.write(&path),
+    };
     let record = assay::run(machine, request, &mut keep, &mut progress, &stop::stopped)?;
     Ok((path, record))
 }
 
-/// The outcomes of other probes in the machine's own record at `path`, which a run of some probes must not lose: they stay in the file when
-/// the same program measured them in the same way. Otherwise they cannot stand in one record, and the old file moves to `….json.old`.
-fn set_aside(path: &Path, request: &Request<'_>, machine: &Machine) -> Result<Vec<Outcome>> {
+/// The machine's own record at `path`, which a run of some probes must not lose: the outcomes of the others stay in the file when the same
+/// program measured them in the same way. Otherwise they cannot stand in one record, and the old file moves to `….json.old`.
+fn set_aside(path: &Path, request: &Request<'_>, machine: &Machine) -> Result<Option<Run>> {
     if !path.exists() {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let earlier = Run::read(path)?;
     let same = earlier.program.kernels == request.kernels
@@ -99,11 +104,7 @@ fn set_aside(path: &Path, request: &Request<'_>, machine: &Machine) -> Result<Ve
         && earlier.settings.seed == request.seed
         && earlier.simulated == machine.driver.simulated;
     if same {
-        return Ok(earlier
-            .outcomes
-            .into_iter()
-            .filter(|outcome| !request.chosen.iter().any(|probe| probe == outcome.case().family()))
-            .collect());
+        return Ok(Some(earlier));
     }
     let old = path.with_extension("json.old");
     std::fs::rename(path, &old).map_err(|source| Error::File {
@@ -112,14 +113,7 @@ fn set_aside(path: &Path, request: &Request<'_>, machine: &Machine) -> Result<Ve
         source,
         remedy: "name another file with -o",
     })?;
-    Ok(Vec::new())
-}
-
-/// The record with what was measured earlier.
-fn with(earlier: &[Outcome], record: &Run) -> Run {
-    let mut whole = record.clone();
-    whole.outcomes.splice(0..0, earlier.iter().cloned());
-    whole
+    Ok(None)
 }
 
 /// How a finished run is judged by a script: 3 when nothing could be measured, 4 when something failed or the user stopped it.
