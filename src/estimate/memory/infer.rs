@@ -9,7 +9,6 @@ use super::footprint::{Footprint, Memory, Moment, Part, Phase};
 use super::overheads::Overheads;
 use super::{kv, prefill, stored};
 use crate::error::{Error, Result};
-use crate::figure::{Basis, Figure};
 use crate::units::Bytes;
 use crate::workload::{Attention, Cache, Images, Inference, Model};
 
@@ -25,16 +24,12 @@ pub fn infer(model: &Model, inference: &Inference, overheads: &Overheads) -> Res
     if peak.0 >= 1 << 60 {
         return Err(Error::usage(format!("{} needs more than {} per GPU; give a smaller batch or length", model.name, Bytes(1 << 60))));
     }
-    let allocated = overheads.workspace.map(|workspace| peak - overheads.workspace.value + workspace);
-    let allocated = Figure { from: vec!["shapes of the model".to_owned()], basis: Basis::Datasheet, ..allocated };
-    let reserved = allocated.with(&overheads.slack, |bytes, slack| Bytes((bytes.as_f64() * slack) as u64));
-    let context = if inference.tensor * inference.pipeline > 1 {
-        overheads.context.with(&overheads.communicator, |context, communicator| context + communicator)
-    } else {
-        overheads.context.clone()
-    };
-    let device = reserved.with(&context, |reserved, context| reserved + context);
-    Ok(Memory { moments, allocated, reserved, context, device, host: Bytes(0) })
+    if inference.tensor * inference.pipeline == 1 {
+        return Ok(overheads.memory(moments, Bytes(0)));
+    }
+    // Each GPU speaks to the others through one communicator, whose buffers lie beside the context.
+    let context = overheads.context.with(&overheads.communicator, |context, communicator| context + communicator);
+    Ok(Overheads { context, ..overheads.clone() }.memory(moments, Bytes(0)))
 }
 
 /// Whether the settings fit the model.
