@@ -1,5 +1,6 @@
 //! Adapters: a product `outputs × inputs` gets a way down to `rank` and a way up from it.
 
+use super::piece::Piece;
 use crate::error::{Error, Result};
 use crate::workload::{Adapters, Linear, Model, Role, Targets};
 
@@ -24,11 +25,11 @@ pub(crate) const fn adapts(targets: &Targets, role: Role) -> bool {
 }
 
 /// Every tensor of every adapter, as `tensor(elements, how many like it)`. The vision tower has none.
-pub(crate) fn tensors(model: &Model, adapters: &Adapters, tensor: &mut impl FnMut(u64, u64)) {
-    for blocks in &model.text.blocks {
-        for linear in blocks.block.linears(model.text.hidden) {
+pub(crate) fn tensors(piece: &Piece, adapters: &Adapters, tensor: &mut impl FnMut(u64, u64)) {
+    for blocks in &piece.model.text.blocks {
+        for linear in blocks.block.linears(piece.model.text.hidden) {
             if adapts(&adapters.targets, linear.role) {
-                let copies = blocks.count * linear.copies;
+                let copies = blocks.count * piece.copies(&linear);
                 tensor(adapters.rank * linear.inputs, copies);
                 tensor(adapters.rank * linear.outputs, copies);
             }

@@ -10,15 +10,20 @@
 //! **Parts.** A [`Footprint`] is a moment's memory by what it is for. Its total is the sum of its parts by construction.
 
 mod activations;
+mod buckets;
 mod footprint;
 mod infer;
 mod kv;
 mod logits;
 mod lora;
+mod offload;
 mod overheads;
+mod piece;
+mod pipeline;
 mod precision;
 mod prefill;
 mod reservation;
+mod shard;
 mod states;
 mod stored;
 mod train;

@@ -52,12 +52,16 @@ impl Overheads {
         }
     }
 
-    /// The three sums over `moments`.
-    pub(crate) fn memory(&self, moments: Vec<Moment>, host: Bytes) -> Memory {
+    /// The three sums over `moments` of a GPU that is a member of so many communicators.
+    pub(crate) fn memory(&self, moments: Vec<Moment>, host: Bytes, communicators: u64) -> Memory {
         let peak = moments.iter().map(|moment| moment.footprint.total()).max().unwrap_or(Bytes(0));
         let allocated = Figure::new(peak, Basis::Datasheet, "tensor shapes and lifetimes");
         let reserved = allocated.with(&self.slack, |bytes, slack| Bytes((bytes.as_f64() * slack).round() as u64));
-        let device = reserved.with(&self.context, |reserved, context| reserved + context);
-        Memory { moments, allocated, reserved, context: self.context.clone(), device, host }
+        let context = match communicators {
+            0 => self.context.clone(),
+            _ => self.context.with(&self.communicator, |context, each| context + each * communicators),
+        };
+        let device = reserved.with(&context, |reserved, context| reserved + context);
+        Memory { moments, allocated, reserved, context, device, host }
     }
 }

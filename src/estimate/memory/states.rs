@@ -4,8 +4,9 @@
 //! block, and an optimizer that walks the tensors one by one needs room for the largest. So the sums run over tensors, not over parameters.
 
 use super::lora;
+use super::piece::Piece;
 use super::precision::Precision;
-use crate::workload::{Attention, Block, Linear, Method, Model, Norm, Optimizer, Quantised, Training};
+use crate::workload::{Attention, Block, Linear, Method, Norm, Optimizer, Quantised, Training};
 
 /// Weights that share an FP32 scale in NF4, and scales that share a second one (bitsandbytes; QLoRA, section 3).
 const NF4_BLOCK: u64 = 64;
@@ -33,8 +34,8 @@ pub(crate) struct States {
 }
 
 impl States {
-    /// The states of `model` under `training` on one GPU.
-    pub(crate) fn of(model: &Model, training: &Training) -> Self {
+    /// The states of `piece` under `training`, data-parallel workers sharing nothing.
+    pub(crate) fn of(piece: &Piece, training: &Training) -> Self {
         let precision = Precision::of(&training.method);
         let mut states = Self::default();
         let mut largest = 0;
@@ -45,15 +46,15 @@ impl States {
         };
         let base = match &training.method {
             Method::Lora(adapters) | Method::Qlora(adapters, _) => {
-                lora::tensors(model, adapters, &mut tensor);
+                lora::tensors(piece, adapters, &mut tensor);
                 match training.method {
-                    Method::Qlora(_, format) => quantised(model, format, precision.weight),
-                    _ => model.parameters() * precision.weight,
+                    Method::Qlora(_, format) => quantised(piece, format, precision.weight),
+                    _ => piece.parameters() * precision.weight,
                 }
             }
             _ => {
-                tensors(model, &mut tensor);
-                model.parameters() * precision.weight
+                tensors(piece, &mut tensor);
+                piece.parameters() * precision.weight
             }
         };
         let adapters = if precision.full { 0 } else { states.trainable * precision.trained };
@@ -83,32 +84,36 @@ fn optimizer(kind: Optimizer, precision: &Precision, elements: u64) -> u64 {
     moment + elements * precision.master
 }
 
-/// Every parameter tensor of `model`, as `tensor(elements, how many like it)`.
-fn tensors(model: &Model, tensor: &mut impl FnMut(u64, u64)) {
-    let text = &model.text;
-    tensor(text.embedding_parameters(), 1);
-    if !text.tied {
-        tensor(text.head_parameters(), 1);
+/// Every parameter tensor of `piece`, as `tensor(elements, how many like it)`.
+fn tensors(piece: &Piece, tensor: &mut impl FnMut(u64, u64)) {
+    let text = &piece.model.text;
+    if piece.first {
+        tensor(text.embedding_parameters(), 1);
     }
-    norm(text.final_norm, text.hidden, 1, tensor);
+    if piece.last {
+        if piece.head() > 0 {
+            tensor(piece.head(), 1);
+        }
+        norm(text.final_norm, text.hidden, 1, tensor);
+    }
     for blocks in &text.blocks {
-        block(&blocks.block, text.hidden, blocks.count, tensor);
+        block(piece, &blocks.block, text.hidden, blocks.count, tensor);
     }
-    if let Some(vision) = &model.vision {
+    if let Some(vision) = &piece.model.vision {
         tensor(vision.tower.stem_parameters, 1);
         for blocks in &vision.tower.blocks {
-            block(&blocks.block, vision.tower.hidden, blocks.count, tensor);
+            block(piece, &blocks.block, vision.tower.hidden, blocks.count, tensor);
         }
         for linear in &vision.projector {
-            product(linear, 1, tensor);
+            product(linear, linear.copies, tensor);
         }
         tensor(vision.projector_norms, 1);
     }
 }
 
-fn block(block: &Block, hidden: u64, count: u64, tensor: &mut impl FnMut(u64, u64)) {
+fn block(piece: &Piece, block: &Block, hidden: u64, count: u64, tensor: &mut impl FnMut(u64, u64)) {
     for linear in block.linears(hidden) {
-        product(&linear, count, tensor);
+        product(&linear, count * piece.copies(&linear), tensor);
     }
     norm(block.norm, hidden, count * block.layout.norms(), tensor);
     if let Attention::Grouped(_) | Attention::Latent(_) = block.attention
@@ -123,9 +128,9 @@ fn block(block: &Block, hidden: u64, count: u64, tensor: &mut impl FnMut(u64, u6
 }
 
 fn product(linear: &Linear, count: u64, tensor: &mut impl FnMut(u64, u64)) {
-    tensor(linear.matrix(), count * linear.copies);
+    tensor(linear.matrix(), count);
     if linear.bias {
-        tensor(linear.outputs, count * linear.copies);
+        tensor(linear.outputs, count);
     }
 }
 
@@ -133,21 +138,21 @@ fn norm(norm: Norm, width: u64, count: u64, tensor: &mut impl FnMut(u64, u64)) {
     tensor(width, count * (norm.parameters(width) / width));
 }
 
-/// Bytes of `model` with the products of its layers in 4 bits; tables, norms and the output head keep `width` bytes per parameter.
-fn quantised(model: &Model, format: Quantised, width: u64) -> u64 {
-    let mut rest = model.parameters();
+/// Bytes of `piece` with the products of its layers in 4 bits; tables, norms and the output head keep `width` bytes per parameter.
+fn quantised(piece: &Piece, format: Quantised, width: u64) -> u64 {
+    let mut rest = piece.parameters();
     let mut packed = 0;
     let mut stack = |blocks: &[crate::workload::Blocks], hidden: u64| {
         for run in blocks {
             for linear in run.block.linears(hidden) {
-                let copies = run.count * linear.copies;
+                let copies = run.count * piece.copies(&linear);
                 rest -= linear.matrix() * copies;
                 packed += nf4(linear.matrix(), format) * copies;
             }
         }
     };
-    stack(&model.text.blocks, model.text.hidden);
-    if let Some(vision) = &model.vision {
+    stack(&piece.model.text.blocks, piece.model.text.hidden);
+    if let Some(vision) = &piece.model.vision {
         stack(&vision.tower.blocks, vision.tower.hidden);
     }
     packed + rest * width
