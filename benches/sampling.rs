@@ -91,6 +91,7 @@ fn run(cases: u64) -> Run {
         program: Program { version: "0.0.0".to_owned(), kernels: String::new() },
         started: "2026-01-01T00:00:00Z".to_owned(),
         settings: Settings { effort: Effort::Quick, probes: Vec::new(), gpus: Vec::new(), seed: 1 },
+        earlier: Vec::new(),
         machine: Machine { gpus: Vec::new(), pairs: Vec::new(), driver, libraries: Vec::new(), host: host::read_live() },
         complete: true,
         outcomes: (0..cases).map(measured).collect(),
