@@ -24,12 +24,9 @@ pub fn infer(model: &Model, inference: &Inference, overheads: &Overheads) -> Res
     if peak.0 >= 1 << 60 {
         return Err(Error::usage(format!("{} needs more than {} per GPU; give a smaller batch or length", model.name, Bytes(1 << 60))));
     }
-    if inference.tensor * inference.pipeline == 1 {
-        return Ok(overheads.memory(moments, Bytes(0)));
-    }
-    // Each GPU speaks to the others through one communicator, whose buffers lie beside the context.
-    let context = overheads.context.with(&overheads.communicator, |context, communicator| context + communicator);
-    Ok(Overheads { context, ..overheads.clone() }.memory(moments, Bytes(0)))
+    // Each GPU of several speaks to the others through one communicator, whose buffers lie beside the context.
+    let communicators = u64::from(inference.tensor * inference.pipeline > 1);
+    Ok(overheads.memory(moments, Bytes(0), communicators))
 }
 
 /// Whether the settings fit the model.
