@@ -10,7 +10,7 @@ use crate::report;
 pub(super) fn inspect(common: &Common) -> Result<Status> {
     let machine = machine();
     if common.format != Format::Json {
-        print_tables(&report::inspect(&machine), common)?;
+        print_tables(&report::inspect(&machine, common.lang.into()), common)?;
         return Ok(Status::Done);
     }
     let text = serde_json::to_string_pretty(&machine).map_err(|error| Error::measurement("writing the machine", error))?;

@@ -77,7 +77,7 @@ pub struct Common {
     #[arg(long, value_name = "DIR", global = true)]
     results: Option<PathBuf>,
 
-    /// Language of the guide
+    /// Language of the guide and of `inspect`
     #[arg(long, value_enum, default_value_t = Language::En, global = true)]
     lang: Language,
 
@@ -154,7 +154,7 @@ impl From<EffortArgument> for Effort {
     }
 }
 
-/// The guide's languages.
+/// Languages of tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Language {
     /// English

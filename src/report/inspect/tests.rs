@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::machine::{CudaView, Environment, NvmlView, Space, assemble, join};
+use crate::machine::{CudaView, Environment, GpuProcess, NvLink, NvmlView, RemappedRows, Space, assemble, join};
 use crate::report::{Format, render};
 use crate::units::Hertz;
 
@@ -32,7 +32,7 @@ fn cuda_gpu(seed: u8) -> join::CudaGpu {
 }
 
 fn text(machine: &Machine) -> String {
-    render(&inspect(machine), Format::Text { width: None })
+    render(&inspect(machine, Lang::En), Format::Text { width: None })
 }
 
 #[test]
@@ -73,19 +73,53 @@ fn a_machine_without_a_gpu_says_so_and_shows_the_rest() {
 fn a_simulated_machine_says_so_on_every_table_of_it() {
     let mut machine = machine("small-virtual-machine", Fact::Known(vec![cuda_gpu(1)]));
     machine.driver.simulated = true;
-    let tables = inspect(&machine);
-    assert!(tables.iter().all(|table| table.title.contains("SIMULATED")));
+    for lang in [Lang::En, Lang::Ko] {
+        assert!(inspect(&machine, lang).iter().all(|table| table.title.contains("SIMULATED")));
+    }
 }
 
 #[test]
 fn links_and_processors_are_told_briefly() {
     let link = |port, active, peer: Option<&str>| NvLink { port, active, version: Some(4), peer: peer.map(str::to_owned) };
-    assert_eq!(nvlinks(&[]), "none");
+    assert_eq!(gpus::nvlinks(&[], Lang::En), "none");
     assert_eq!(
-        nvlinks(&[link(0, true, Some("NVSwitch")), link(1, true, Some("NVSwitch")), link(2, false, None)]),
+        gpus::nvlinks(&[link(0, true, Some("NVSwitch")), link(1, true, Some("NVSwitch")), link(2, false, None)], Lang::En),
         "2 up, 1 down, version 4, to NVSwitch"
     );
-    assert_eq!(ranges(&[0, 1, 2, 3, 8, 10, 11]), "0-3,8,10-11");
-    assert_eq!(ranges(&[]), "");
-    assert_eq!(ranges(&[u32::MAX]), "4294967295");
+    assert_eq!(host::ranges(&[0, 1, 2, 3, 8, 10, 11]), "0-3,8,10-11");
+    assert_eq!(host::ranges(&[]), "");
+    assert_eq!(host::ranges(&[u32::MAX]), "4294967295");
+}
+
+/// Both languages of the same machine: what is known, what is not and why, and every word of a state.
+#[test]
+fn both_languages_say_the_same() {
+    let mut machine = machine("container-with-limits", Fact::Known(vec![cuda_gpu(1), cuda_gpu(2)]));
+    let link = |port, active| NvLink { port, active, version: Some(4), peer: active.then(|| "NVSwitch".to_owned()) };
+    let process = |pid, memory| GpuProcess { pid, memory };
+    machine.gpus[0].nvlinks = Fact::Known(vec![link(0, true), link(1, false)]);
+    machine.gpus[1].nvlinks = Fact::Known(Vec::new());
+    machine.gpus[0].remapped_rows = Fact::Known(RemappedRows { corrected: 1, uncorrected: 2, pending: true, failed: true });
+    machine.gpus[0].mig = Fact::Known(true);
+    machine.gpus[1].mig = Fact::Known(false);
+    machine.gpus[0].other_processes = Fact::Known(vec![process(1, Some(Bytes::gib(3)))]);
+    machine.gpus[1].other_processes = Fact::Known(Vec::new());
+    for lang in [Lang::En, Lang::Ko] {
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path("../../../tests/snapshots/inspect");
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        let shown = render(&inspect(&machine, lang), Format::Text { width: Some(160) });
+        settings.bind(|| insta::assert_snapshot!(format!("container_with_two_gpus_{lang}"), shown));
+    }
+}
+
+#[test]
+fn programs_find_the_same_columns_and_rows_in_both_languages() {
+    let machine = machine("two-sockets-of-64-cores", Fact::Known(vec![cuda_gpu(1), cuda_gpu(2)]));
+    let shape = |lang| {
+        let keys = |table: &Table| table.columns().iter().map(|column| column.key.clone()).collect::<Vec<_>>();
+        inspect(&machine, lang).iter().map(|table| (keys(table), table.rows().len(), table.notes.len())).collect::<Vec<_>>()
+    };
+    assert_eq!(shape(Lang::En), shape(Lang::Ko));
 }
