@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use gpu_assay::catalog::Catalog;
 use gpu_assay::estimate::guide_formula::{Method, Optimizer, Precision, Setting, Shape, infer, train};
 
 /// The guide's list of GPUs as it prints them.
@@ -123,13 +124,15 @@ fn compare_inference(row: &Row<'_>, model: &Shape) {
 #[test]
 fn training_of_its_own_models() {
     // Four is the guide's number of adapted products.
-    let rows = each("train.csv", |row| compare_training(row, &Shape::named(row.text("model")).unwrap(), 4));
+    let catalog = Catalog::embedded().unwrap();
+    let rows = each("train.csv", |row| compare_training(row, &Shape::named(&catalog, row.text("model")).unwrap(), 4));
     assert_eq!(rows, 5 * 4 * 3 * 4 * 4 * 2 * 4);
 }
 
 #[test]
 fn inference_of_its_own_models() {
-    let rows = each("infer.csv", |row| compare_inference(row, &Shape::named(row.text("model")).unwrap()));
+    let catalog = Catalog::embedded().unwrap();
+    let rows = each("infer.csv", |row| compare_inference(row, &Shape::named(&catalog, row.text("model")).unwrap()));
     assert_eq!(rows, 5 * 6 * 5 * 5);
 }
 
@@ -142,7 +145,7 @@ fn shapes_given_by_hand() {
 #[test]
 fn keys_of_the_written_form_are_the_guides() {
     let keys = |value: serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    let model = Shape::named("Qwen2-VL-7B").unwrap();
+    let model = Shape::named(&Catalog::embedded().unwrap(), "Qwen2-VL-7B").unwrap();
     let lora = serde_json::to_value(train(&model, &Setting::new(Method::Lora)).unwrap()).unwrap();
     assert!(keys(lora.clone()).contains(&"lora_params_million".to_owned()));
     assert_eq!(lora["method"], "lora");

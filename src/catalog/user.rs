@@ -1,6 +1,6 @@
 //! A user's own catalog file: entries to add, and values to change in the built-in ones.
 //!
-//! The file has the built-in catalog's form: `[[gpu]]` and `[[instance]]`. An entry with the name of a built-in one (and, for an instance, its
+//! The file has the built-in catalog's form: `[[gpu]]`, `[[instance]]` and `[[model]]`. An entry with the name of a built-in one (and, for an instance, its
 //! provider) changes the values it gives and keeps the others; any other entry is new and has to be complete. Every entry says its `source` and
 //! `date` itself: a changed number must not hide behind the source of the old one.
 
@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{CLOUDS, Catalog, GPUS, GpuModel, Instance};
+use super::{CLOUDS, Catalog, GPUS, GpuModel, Instance, MODELS, ModelRow};
 use crate::error::{Error, Result};
 
 /// No catalog written by people is larger; a larger file is something else.
@@ -41,8 +41,9 @@ impl Catalog {
             let rows = rows(&key, value)?;
             match key.as_str() {
                 "gpu" => lay_over(&mut self.gpus, &GPUS_KIND, rows)?,
+                "model" => lay_over(&mut self.models, &MODELS_KIND, rows)?,
                 "instance" => lay_over(&mut self.instances, &INSTANCES_KIND, rows)?,
-                _ => return Err(format!("expected [[gpu]] or [[instance]] entries but found {key:?}")),
+                _ => return Err(format!("expected [[gpu]], [[instance]] or [[model]] entries but found {key:?}")),
             }
         }
         if let Some(stray) = self.instances.iter().find(|instance| self.gpu_of(instance).is_err()) {
@@ -76,6 +77,15 @@ const INSTANCES_KIND: Kind<Instance> = Kind {
         !instance.is_guide() && text(row, "provider") == Some(&instance.provider) && text(row, "name") == Some(&instance.name)
     },
     wrong: Instance::wrong,
+};
+
+const MODELS_KIND: Kind<ModelRow> = Kind {
+    key: "model",
+    builtin: MODELS,
+    identity: &["name"],
+    is: |model, row| text(row, "name") == Some(&model.name),
+    // A configuration is judged where the model is made of it, by everything that a model has to be.
+    wrong: |_| None,
 };
 
 fn text<'a>(row: &'a Table, key: &str) -> Option<&'a str> {
@@ -187,11 +197,19 @@ mod tests {
     }
 
     #[test]
+    fn a_model_of_ones_own_stands_among_the_others() {
+        let config = "{ model_type = \"llama\", hidden_size = 256, intermediate_size = 512, num_hidden_layers = 2, num_attention_heads = 4, vocab_size = 1000 }";
+        let text = format!("[[model]]\nname = \"ours-tiny\"\nconfig = {config}\nconfidence = \"confirmed\"\n{SOURCED}");
+        let catalog = over(&text).unwrap();
+        assert_eq!(crate::workload::named(&catalog, "ours tiny").unwrap().text.hidden, 256);
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_its_entry_on_one_line() {
         let gpu = "[[gpu]]\nname = \"NVIDIA H200\"\n";
         for (text, said) in [
             ("[[gpu]\n", "TOML parse error at line 1, column 7"),
-            ("[[gpus]]\n", r#"expected [[gpu]] or [[instance]] entries but found "gpus""#),
+            ("[[gpus]]\n", r#"expected [[gpu]], [[instance]] or [[model]] entries but found "gpus""#),
             ("gpu = 4\n", "expected [[gpu]] entries but found something else"),
             ("[[gpu]]\ntdp_w = 1\n", "a [[gpu]] entry: expected a name but found none"),
             (&format!("{gpu}tdp_w = 650\n"), r#"gpu "NVIDIA H200": expected a text for "source" but found none"#),
@@ -234,7 +252,7 @@ mod tests {
     #[test]
     fn nothing_typed_makes_it_panic() {
         let builtin = Catalog::embedded().unwrap();
-        let typed = "(\\[\\[(gpu|instance)\\]\\]\n)?(name = \"[A-Z0-9 ]{0,9}\"\n)?[a-z_]{1,12} = [-0-9a-z\\[\\]{}\".]{0,20}\n";
+        let typed = "(\\[\\[(gpu|instance|model)\\]\\]\n)?(name = \"[A-Z0-9 ]{0,9}\"\n)?[a-z_]{1,12} = [-0-9a-z\\[\\]{}\".]{0,20}\n";
         proptest::proptest!(|(text in typed)| {
             let _ = builtin.clone().overlaid(&text);
         });

@@ -16,6 +16,7 @@ use crate::report;
 use crate::table::Table;
 use crate::units::Seconds;
 
+mod estimate;
 mod guide;
 mod inspect;
 mod measure;
@@ -54,6 +55,8 @@ enum Command {
     Selftest(selftest::Arguments),
     /// Show what a model consists of: parameters by module, shapes, cache per token
     Model(model::Arguments),
+    /// Estimate what training or running a model takes, and whether it fits
+    Estimate(estimate::Arguments),
     /// Print the hardware guide's tables with this machine's numbers in them
     Guide(guide::Arguments),
 }
@@ -190,15 +193,21 @@ enum Format {
 enum Status {
     /// Done.
     Done,
+    /// The verdict asked for is no.
+    Fail,
     /// Some measurement failed or was wrong; the rest stands.
     SomeFailed,
+    /// The verdict asked for cannot be given.
+    Unknown,
 }
 
 impl Status {
     fn exit_code(self) -> u8 {
         match self {
             Self::Done => 0,
+            Self::Fail => 1,
             Self::SomeFailed => 4,
+            Self::Unknown => 5,
         }
     }
 }
@@ -232,6 +241,7 @@ fn dispatch(cli: &Cli) -> Result<Status> {
         Some(Command::Run(own)) => run::run(&cli.common, &own.or(before)),
         Some(Command::Inspect {}) => inspect::inspect(&cli.common),
         Some(Command::Model(arguments)) => model::model(&cli.common, arguments),
+        Some(Command::Estimate(arguments)) => estimate::estimate(&cli.common, arguments),
         Some(Command::Guide(arguments)) => guide::guide(&cli.common, arguments),
         Some(Command::Selftest(arguments)) => selftest::selftest(&cli.common, &arguments.measuring.or(before), arguments),
         Some(Command::Measure(arguments)) => measure::measure(&cli.common, &arguments.measuring.or(before), arguments),

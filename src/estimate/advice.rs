@@ -272,7 +272,8 @@ const fn optimizer_word(optimizer: Optimizer) -> &'static str {
     }
 }
 
-const fn data_word(data: Data) -> &'static str {
+/// The command line's word for what workers share.
+pub const fn data_word(data: Data) -> &'static str {
     match data {
         Data::Ddp => "ddp",
         Data::Zero1 => "zero1",

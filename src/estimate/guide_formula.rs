@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use crate::catalog::{Catalog, GuideShape, ModelRow};
 use crate::error::{Error, Result};
 
 /// A model as the guide's calculator describes one.
@@ -32,27 +33,24 @@ pub struct Shape {
     pub head_dim: u64,
 }
 
-/// The guide's five models, by the names its calculator takes: name, printed name, billions of parameters, layers, width, key-value heads,
-/// features of a head. Its numbers, errors included.
-const MODELS: [(&str, &str, f64, u64, u64, u64, u64); 5] = [
-    ("qwen2-vl-7b", "Qwen2-VL-7B", 7.07, 28, 3584, 4, 128),
-    ("qwen2-vl-72b", "Qwen2-VL-72B", 72.7, 80, 8192, 8, 128),
-    ("llava-1.5-7b", "LLaVA-1.5-7B", 7.06, 32, 4096, 32, 128),
-    ("llava-1.5-13b", "LLaVA-1.5-13B", 13.0, 40, 5120, 40, 128),
-    ("internvl2-26b", "InternVL2-26B", 25.5, 48, 6144, 48, 128),
-];
+impl From<&GuideShape> for Shape {
+    fn from(row: &GuideShape) -> Self {
+        Self {
+            name: row.name.clone(),
+            params_billion: row.params_billion,
+            layers: row.layers,
+            hidden: row.hidden,
+            kv_heads: row.kv_heads,
+            head_dim: row.head_dim,
+        }
+    }
+}
 
 impl Shape {
-    /// The guide's model of that name, in any case; `None` for a model it does not have.
-    pub fn named(name: &str) -> Option<Self> {
-        let &(_, printed, params_billion, layers, hidden, kv_heads, head_dim) =
-            MODELS.iter().find(|(key, ..)| key.eq_ignore_ascii_case(name.trim()))?;
-        Some(Self { name: printed.to_owned(), params_billion, layers, hidden, kv_heads, head_dim })
-    }
-
-    /// The names of the guide's models.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        MODELS.iter().map(|(key, ..)| *key)
+    /// The guide's own numbers for a model, errors included; `None` for a model that it does not have.
+    pub fn named(catalog: &Catalog, name: &str) -> Option<Self> {
+        let is_called = |row: &&ModelRow| row.names().any(|known| known.eq_ignore_ascii_case(name.trim()));
+        catalog.models.iter().rev().find(is_called)?.guide.as_ref().map(Self::from)
     }
 
     fn check(&self) -> Result<()> {
@@ -390,6 +388,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn model() -> Shape {
+        Shape { name: "test".to_owned(), params_billion: 7.07, layers: 28, hidden: 3584, kv_heads: 4, head_dim: 128 }
+    }
+
     #[test]
     fn ties_go_to_the_even_digit() {
         for (value, decimals, expected) in
@@ -420,7 +422,7 @@ mod tests {
 
         #[test]
         fn hostile_numbers_are_errors_and_never_panics(batch: u64, seq: u64, layers: u64, hidden: u64, rank: u64) {
-            let model = Shape { layers, hidden, ..Shape::named("qwen2-vl-7b").unwrap() };
+            let model = Shape { layers, hidden, ..model() };
             for &method in Method::ALL {
                 if let Ok(training) = train(&model, &Setting { batch, seq, rank, ..Setting::new(method) }) {
                     prop_assert!(training.total_vram_gb.is_finite() && training.total_vram_gb > 0.0);
@@ -431,7 +433,7 @@ mod tests {
 
         #[test]
         fn more_tokens_and_wider_adapters_never_take_less(batch in 1u64..64, seq in 1u64..65536, rank in 1u64..512, more in 1u64..64) {
-            let model = Shape::named("llava-1.5-13b").unwrap();
+            let model = model();
             let setting = Setting { batch, seq, rank, ..Setting::new(Method::Lora) };
             let total = |setting: &Setting| train(&model, setting).unwrap().total_vram_gb;
             let least = total(&setting);
@@ -461,7 +463,7 @@ mod tests {
 
     #[test]
     fn impossible_settings_say_what_is_wrong() {
-        let model = Shape::named("qwen2-vl-7b").unwrap();
+        let model = model();
         let said = |setting: Setting| train(&model, &setting).unwrap_err().to_string();
         let usual = Setting::new(Method::Lora);
         assert_eq!(said(Setting { batch: 0, ..usual }), "expected a batch of at least 1 but found 0");

@@ -32,6 +32,7 @@ pub use footprint::{Footprint, Memory, Moment, Part, Phase};
 pub use infer::infer;
 pub use overheads::Overheads;
 pub use reservation::{Reservation, reserve};
+pub use states::trainable;
 pub use train::train;
 
 #[cfg(test)]

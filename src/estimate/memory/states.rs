@@ -6,7 +6,8 @@
 use super::lora;
 use super::piece::Piece;
 use super::precision::Precision;
-use crate::workload::{Attention, Block, Linear, Method, Norm, Optimizer, Quantised, Training};
+use crate::error::Result;
+use crate::workload::{Attention, Block, Linear, Method, Model, Norm, Optimizer, Quantised, Training};
 
 /// Weights that share an FP32 scale in NF4, and scales that share a second one (bitsandbytes; QLoRA, section 3).
 const NF4_BLOCK: u64 = 64;
@@ -31,6 +32,17 @@ pub(crate) struct States {
     pub(crate) update: u64,
     /// Parameters that are trained.
     pub(crate) trainable: u64,
+}
+
+/// How many parameters of `model` are trained under `training`: all, or those of the adapters.
+///
+/// # Errors
+/// [`Error::Usage`](crate::error::Error::Usage) for adapters that the model cannot have, such as a rank above a dimension.
+pub fn trainable(model: &Model, training: &Training) -> Result<u64> {
+    if let Some(adapters) = training.method.adapters() {
+        lora::check(model, adapters)?;
+    }
+    Ok(States::of(&Piece::whole(model), training).trainable)
 }
 
 impl States {

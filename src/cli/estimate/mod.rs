@@ -1,0 +1,104 @@
+//! `estimate`: what one workload takes, each number with its interval and its basis.
+//!
+//! The arguments become a model, a setting and a place; the library estimates; what comes back is shown as tables or as the JSON that scripts
+//! rely on. With `--formula guide` the written guide's own calculator answers instead.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{Common, Status};
+use crate::error::{Error, Result};
+use crate::estimate::fit::Verdict;
+
+mod infer;
+mod json;
+mod model;
+mod place;
+mod show;
+mod train;
+mod words;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Debug, Subcommand)]
+enum Job {
+    /// One training step: full, LoRA or QLoRA, on one GPU or many
+    Train(Box<train::Arguments>),
+    /// Reading a prompt and writing an answer
+    Infer(Box<infer::Arguments>),
+}
+
+/// Who calculates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Formula {
+    /// The written guide's calculator, digit for digit
+    Guide,
+    /// From the shapes of all tensors
+    #[default]
+    Exact,
+}
+
+/// Options of both jobs.
+#[derive(Debug, Args)]
+struct Shared {
+    /// Who calculates
+    #[arg(long, value_enum, default_value_t)]
+    formula: Formula,
+
+    /// Exit with 1 where it does not fit, and with 5 where that is unknown
+    #[arg(long)]
+    require_fit: bool,
+
+    /// Optimizer steps, for time and cost
+    #[arg(long, hide = true)]
+    steps: Option<u64>,
+
+    /// Gbit/s per GPU between nodes, for time
+    #[arg(long, hide = true)]
+    network: Option<f64>,
+
+    /// USD per hour, for cost
+    #[arg(long, hide = true)]
+    price: Option<f64>,
+}
+
+impl Shared {
+    fn check(&self) -> Result<()> {
+        let later = [("--steps", self.steps.is_some()), ("--network", self.network.is_some()), ("--price", self.price.is_some())];
+        if let Some((name, _)) = later.into_iter().find(|(_, given)| *given) {
+            return Err(Error::usage(format!("{name} is for time and cost, which are not estimated yet; leave it out")));
+        }
+        if self.formula == Formula::Guide && self.require_fit {
+            return Err(Error::usage("--require-fit needs an estimate with an interval; leave out --formula guide"));
+        }
+        Ok(())
+    }
+
+    fn status(&self, verdict: Verdict) -> Status {
+        match (self.require_fit, verdict) {
+            (false, _) | (true, Verdict::Yes) => Status::Done,
+            (true, Verdict::No) => Status::Fail,
+            (true, Verdict::Unknown) => Status::Unknown,
+        }
+    }
+}
+
+pub(super) fn estimate(common: &Common, arguments: &Arguments) -> Result<Status> {
+    match &arguments.job {
+        Job::Train(arguments) => train::train(common, arguments),
+        Job::Infer(arguments) => infer::infer(common, arguments),
+    }
+}
+
+/// Refuses options that the guide's calculator knows nothing of: an answer that ignores them would pass for one that does not.
+fn refuse_beyond_guide(given: &[(&str, bool)]) -> Result<()> {
+    match given.iter().find(|(_, given)| *given) {
+        Some((name, _)) => {
+            Err(Error::usage(format!("the guide's calculator knows nothing of {name}; leave it out, or leave out --formula guide")))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,146 @@
+//! Where the job would run: a GPU by name, a cloud's instance, or what is in this machine.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::super::{Common, inspect, results, results_folder};
+use crate::calibrate::{Calibration, GpuCalibration};
+use crate::catalog::{Catalog, GpuModel};
+use crate::error::{Error, Result};
+use crate::estimate::fit::Room;
+use crate::estimate::memory::Overheads;
+use crate::figure::{Basis, Figure};
+use crate::record::Run;
+use crate::units::Bytes;
+
+#[derive(Debug, Args)]
+pub(super) struct PlaceArguments {
+    /// GPU it has to fit, such as "H100 SXM" [default: the one in this machine]
+    #[arg(long, value_name = "NAME", conflicts_with = "instance")]
+    gpu: Option<String>,
+
+    /// Cloud instance whose GPUs it has to fit, such as aws:p5.48xlarge
+    #[arg(long, value_name = "PROVIDER:TYPE")]
+    instance: Option<String>,
+}
+
+/// A place, with what is known of its fixed costs.
+pub(super) struct Place {
+    /// The GPU; `None` where there is none to compare with.
+    pub(super) room: Option<Room>,
+    /// What memory takes there beyond tensors.
+    pub(super) overheads: Overheads,
+    /// GPUs of the instance, where one was named.
+    pub(super) gpus: Option<u64>,
+    /// Whether a stand-in driver took the place of hardware.
+    pub(super) simulated: bool,
+}
+
+/// Finds the place. This machine is looked at only where nothing else was named, since that takes longer than the estimate.
+pub(super) fn find(common: &Common, arguments: &PlaceArguments, catalog: &Catalog) -> Result<Place> {
+    if let Some(name) = &arguments.gpu {
+        return named(common, catalog.gpu(name)?, None);
+    }
+    if let Some(spec) = &arguments.instance {
+        let instance = catalog.instance(spec)?;
+        return named(common, catalog.gpu_of(instance)?, Some(u64::from(instance.gpus)));
+    }
+    present(common, catalog)
+}
+
+/// A GPU of the catalog, with measurements of the same model where some are on file.
+fn named(common: &Common, model: &GpuModel, gpus: Option<u64>) -> Result<Place> {
+    let room = Room::of(model);
+    let recorded = match results::chosen(common)? {
+        Some((_, run)) => Some(run),
+        None => recorded(common, model),
+    };
+    let calibration = recorded.map(|run| Calibration::from_recorded(&run));
+    let same = |calibration: &Calibration| {
+        calibration
+            .gpus
+            .iter()
+            .filter(|gpu| gpu.memory.context.is_some())
+            .find(|gpu| is(model, gpu))
+            .cloned()
+            .map(|gpu| (gpu, calibration.simulated))
+    };
+    Ok(match calibration.as_ref().and_then(same) {
+        Some((gpu, simulated)) => measured(room, &gpu, Some(model), gpus, simulated),
+        None => Place { room: Some(room), overheads: Overheads::prior(Some(model)), gpus, simulated: false },
+    })
+}
+
+/// What is in this machine, or in the machine of the record that was asked for.
+fn present(common: &Common, catalog: &Catalog) -> Result<Place> {
+    let (machine, run) = match results::chosen(common)? {
+        Some((_, run)) => (run.machine.clone(), Some(run)),
+        None => {
+            let machine = inspect::machine();
+            let run = if machine.gpus.is_empty() { None } else { results::of_machine(common, &machine)?.map(|(_, run)| run) };
+            (machine, run)
+        }
+    };
+    let Some(gpu) = machine.gpus.first() else {
+        return Ok(Place { room: None, overheads: Overheads::prior(None), gpus: None, simulated: false });
+    };
+    let model = catalog.device(&gpu.name, gpu.pci_id.known().map(String::as_str));
+    let total = match gpu.memory_total.known() {
+        Some(&total) => Figure::new(total, Basis::MeasuredHere, format!("the driver's report of GPU {}", gpu.index)),
+        None => match model {
+            Some(model) => model.capacity(),
+            None => return Err(unknown_size(&gpu.name)),
+        },
+    };
+    let room = Room::new(model.map_or(gpu.name.as_str(), |model| &model.short_name), total);
+    let calibration = run.as_ref().map(Calibration::from_run);
+    Ok(match calibration.as_ref().and_then(|calibration| calibration.gpu(gpu.index)) {
+        Some(measurements) => measured(room, measurements, model, None, machine.driver.simulated),
+        None => Place { room: Some(room), overheads: Overheads::prior(model), gpus: None, simulated: machine.driver.simulated },
+    })
+}
+
+fn unknown_size(name: &str) -> Error {
+    Error::Unavailable {
+        doing: "estimating".to_owned(),
+        why: format!("the memory of {name} is unknown"),
+        remedy: "name a GPU of the catalog with --gpu".to_owned(),
+    }
+}
+
+fn measured(room: Room, gpu: &GpuCalibration, model: Option<&GpuModel>, gpus: Option<u64>, simulated: bool) -> Place {
+    let usable = gpu.memory.allocatable.as_ref().zip(gpu.memory.context.as_ref());
+    let usable = usable.map(|(allocatable, context)| allocatable.with(context, |free, context| free + context));
+    let room = match usable {
+        Some(usable) => room.with_usable(&usable),
+        None => room,
+    };
+    Place { room: Some(room), overheads: Overheads::measured(gpu, model), gpus, simulated }
+}
+
+fn is(model: &GpuModel, gpu: &GpuCalibration) -> bool {
+    gpu.name == model.name || model.aliases.contains(&gpu.name)
+}
+
+/// The first record of a machine with such a GPU. Files that do not name it are not parsed, so that a large folder costs little.
+fn recorded(common: &Common, model: &GpuModel) -> Option<Run> {
+    let folder = results_folder(common).ok()?;
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.sort();
+    files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")).find_map(|path| of(&path, model))
+}
+
+fn of(path: &Path, model: &GpuModel) -> Option<Run> {
+    /// No record is larger; what is, is not read for an estimate.
+    const LARGEST: u64 = 64 << 20;
+    if std::fs::metadata(path).ok()?.len() > LARGEST || !std::fs::read_to_string(path).ok()?.contains(&model.name) {
+        return None;
+    }
+    Run::read(path).ok().filter(|run| run.machine.gpus.iter().any(|gpu| gpu.name == model.name))
+}
+
+/// What each node's host memory is asked for, where anything is; a figure so that tables show its basis.
+pub(super) fn host(bytes: Bytes) -> Option<Figure<Bytes>> {
+    (bytes > Bytes(0)).then(|| Figure::new(bytes, Basis::Datasheet, "tensor shapes"))
+}
