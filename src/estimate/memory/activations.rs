@@ -8,8 +8,8 @@
 use super::lora;
 use super::precision::Precision;
 use crate::workload::{
-    Activation, Adapters, Attention, AttentionKernel, Block, Checkpointing, Dense, Experts, Grouped, Latent, Layout, Linear, Mlp, Norm,
-    QkNorm, Role, Training,
+    Activation, Adapters, Attention, AttentionKernel, Block, Checkpointing, Dense, Experts, Framework, Grouped, Latent, Layout, Linear,
+    Mlp, Norm, QkNorm, Role, Training,
 };
 
 /// FP32 numbers.
@@ -35,13 +35,24 @@ pub(crate) struct Counter<'a> {
     tokens: u64,
     seq: u64,
     kernel: AttentionKernel,
+    dropout: bool,
+    /// Whether a norm, and a gate with its function, is one kernel, and softmax stays in the width of products.
+    fused: bool,
     adapters: Option<&'a Adapters>,
 }
 
 impl<'a> Counter<'a> {
     /// For the decoder's layers.
     pub(crate) const fn new(training: &'a Training, precision: Precision) -> Self {
-        Self { precision, tokens: training.tokens(), seq: training.seq, kernel: training.attention, adapters: training.method.adapters() }
+        Self {
+            precision,
+            tokens: training.tokens(),
+            seq: training.seq,
+            kernel: training.attention,
+            dropout: training.dropout,
+            fused: matches!(training.framework, Framework::Megatron),
+            adapters: training.method.adapters(),
+        }
     }
 
     /// One layer on a residual of `hidden`.
@@ -53,6 +64,10 @@ impl<'a> Counter<'a> {
             Attention::Latent(latent) => self.latent(latent, hidden),
         };
         let mut per_token = norms + self.projections(block, hidden);
+        if self.dropout {
+            // One byte per number of what attention and the MLP add to the residual.
+            per_token += 2 * hidden;
+        }
         per_token += match &block.mlp {
             Mlp::Dense(dense) => self.dense(dense, hidden, Role::Down),
             Mlp::Experts(experts) => self.experts(experts, hidden),
@@ -70,6 +85,7 @@ impl<'a> Counter<'a> {
     /// A norm over `width` features of numbers `from` bytes wide, per token; its result is counted with the products that read it.
     pub(crate) const fn norm(&self, norm: Norm, width: u64, from: u64) -> u64 {
         match norm {
+            Norm::Rms | Norm::RmsOffset if self.fused => width * from + FP32,
             // The input in FP32, and, for the weight's gradient, the normalised input.
             Norm::Rms => width * (FP32 + if self.precision.full { from } else { 0 }) + FP32,
             // All in FP32 until the end; the weight plus one is a tensor that needs a gradient.
@@ -158,10 +174,12 @@ impl<'a> Counter<'a> {
             AttentionKernel::Flash => self.tokens * heads * FP32,
             // And the mask as numbers to add, one for all heads.
             AttentionKernel::Masked => self.tokens * (heads * FP32 + self.seq * product),
-            // The softmax in FP32, and its copy in the width of products.
+            // The softmax in FP32, and its copy in the width of products. Dropout keeps a mask of bytes, and its result instead of the copy.
             AttentionKernel::Eager => {
-                let copy = if product == FP32 { 0 } else { product };
-                self.tokens * self.seq * heads * (FP32 + copy)
+                let softmax = if self.fused { product } else { FP32 };
+                let dropped = if self.dropout { product + 1 } else { 0 };
+                let copy = if softmax == product || self.dropout { 0 } else { product };
+                self.tokens * self.seq * heads * (softmax + copy + dropped)
             }
         }
     }
@@ -172,6 +190,8 @@ impl<'a> Counter<'a> {
         let Some((last, first)) = linears.split_last() else { return 0 };
         let product = self.precision.product;
         let between = match (dense.gated, dense.activation) {
+            // Gate and way up.
+            (true, _) if self.fused => 2,
             // Gate, way up, and the function of the gate.
             (true, Activation::GeluElementary) => 6,
             (true, Activation::QuickGelu) => 4,
