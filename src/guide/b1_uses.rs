@@ -30,10 +30,8 @@ struct Use {
 
 /// The guide's uses. Training recomputes activations, as everybody short of memory does; serving holds eight sequences of 4096 tokens.
 fn uses() -> [Use; 8] {
-    let train = |method: Method| {
-        Job::Train(Training { checkpointing: Checkpointing::Full, ..Training::new(method, 1, 2048) })
-    };
-    let serve = || Job::Infer(Inference::new(Precision::Bf16, 8, 3584, 512).served());
+    let train = |method: Method| Job::Train(Training { checkpointing: Checkpointing::Full, ..Training::new(method, 1, 2048) });
+    let serve = || Job::Infer(Inference::new(Precision::Bf16, 8, 3584, 512));
     const HOME: &[(u64, &str)] = &[(1, "RTX 4090")];
     const LAB: &[(u64, &str)] = &[(2, "A100 SXM 80GB"), (4, "A100 SXM 80GB")];
     const PRODUCTION: &[(u64, &str)] = &[(4, "H100 SXM"), (8, "H100 SXM")];
@@ -43,7 +41,14 @@ fn uses() -> [Use; 8] {
     let [(_, small), (_, medium), (_, large), (_, largest)] = jobs::SIZES;
     [
         of("lora_7b", "LoRA 7B at home", "개인 실험, 7B LoRA", small, train(Method::Lora(jobs::adapters())), HOME),
-        of("qlora_7b", "QLoRA 7B at home", "개인 실험, 7B QLoRA", small, train(Method::Qlora(jobs::adapters(), Quantised::Nf4Double)), HOME),
+        of(
+            "qlora_7b",
+            "QLoRA 7B at home",
+            "개인 실험, 7B QLoRA",
+            small,
+            train(Method::Qlora(jobs::adapters(), Quantised::Nf4Double)),
+            HOME,
+        ),
         of("full_7b", "full fine-tuning 7B", "7B 전체 미세조정", small, train(MIXED), LAB),
         of("full_13b", "full fine-tuning 13B", "13B 전체 미세조정", medium, train(MIXED), LAB),
         of("full_34b", "training 34B", "34B 학습", large, train(MIXED), PRODUCTION),
@@ -70,12 +75,7 @@ fn is_candidate(model: &GpuModel) -> bool {
 }
 
 /// What each use takes, whether the guide's choice holds it, and what else does.
-fn chosen(
-    input: &Input<'_>,
-    jobs: &[(&Use, Model)],
-    boards: &[(&GpuModel, Board<'_>)],
-    counts: &[Vec<Option<Figure<f64>>>],
-) -> Table {
+fn chosen(input: &Input<'_>, jobs: &[(&Use, Model)], boards: &[(&GpuModel, Board<'_>)], counts: &[Vec<Option<Figure<f64>>>]) -> Table {
     let mut table = input.table(
         "B.1.3",
         Text::new("What each use takes, and what holds it", "용도별 필요 메모리와 GPU"),
@@ -132,12 +132,7 @@ fn guides_choice(input: &Input<'_>, job: &Use, model: &Model) -> String {
 }
 
 /// How many of each board each use needs.
-fn by_board(
-    input: &Input<'_>,
-    jobs: &[(&Use, Model)],
-    boards: &[(&GpuModel, Board<'_>)],
-    counts: &[Vec<Option<Figure<f64>>>],
-) -> Table {
+fn by_board(input: &Input<'_>, jobs: &[(&Use, Model)], boards: &[(&GpuModel, Board<'_>)], counts: &[Vec<Option<Figure<f64>>>]) -> Table {
     let mut columns = vec![Column::text("gpu", "GPU")];
     columns.extend(jobs.iter().map(|(job, _)| Column::number(job.key, input.say(job.name))));
     let mut table = input.table("B.1.3", Text::new("How many of each board", "GPU별 필요 개수"), columns);

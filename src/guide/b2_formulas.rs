@@ -8,14 +8,12 @@
 use super::errata::Erratum;
 use super::jobs::{self, Job, MIXED, RANK};
 use super::{Input, Section};
-use crate::estimate::memory::{Memory, Part};
+use crate::estimate::memory::{Memory, Part, Phase};
 use crate::figure::{Basis, Figure, Quantity};
 use crate::lang::Text;
 use crate::table::{Cell, Column, Table};
 use crate::units::Bytes;
-use crate::workload::{
-    AttentionKernel, Attention, Checkpointing, Inference, KvPrecision, Method, Model, Precision, Quantised, Training,
-};
+use crate::workload::{Attention, AttentionKernel, Checkpointing, Inference, KvPrecision, Method, Model, Precision, Quantised, Training};
 
 pub(super) const SECTION: Section = Section { id: "B.2", title: Text::new("Formulas", "계산 공식"), tables };
 
@@ -30,7 +28,7 @@ struct Row {
     name: Text,
     guide_rule: String,
     guide: Cell,
-    right_rule: Text,
+    right_rule: String,
     right: Cell,
     ratio: Option<Figure<f64>>,
     /// Why the guide's is wrong; `None` where it is right.
@@ -38,14 +36,32 @@ struct Row {
 }
 
 impl Row {
-    fn new<Q: Quantity>(section: &'static str, name: Text, guide: (&str, Q), right: (Text, Figure<Q>), why: Option<Text>) -> Self {
+    fn new<Q: Quantity>(
+        section: &'static str,
+        name: Text,
+        guide: (&str, Q),
+        right: (impl Into<String>, Figure<Q>),
+        why: Option<Text>,
+    ) -> Self {
         let (guide_rule, written) = guide;
         let (right_rule, right) = right;
         let written = Figure::new(written, Basis::Guide, format!("guide {section}: {guide_rule}"));
         let ratio = (written.value.base() > 0.0).then(|| written.with(&right, |guide, right| right.base() / guide.base()));
-        let cells = (Cell::figure(&written), Cell::figure(&right));
-        Self { section, name, guide_rule: guide_rule.to_owned(), guide: cells.0, right_rule, right: cells.1, ratio, why }
+        // A bare number is a count of parameters, and worth all its digits.
+        let cell = |figure: &Figure<Q>| match Q::UNIT {
+            "" => Cell::figure_as(figure, grouped(figure.value.base())),
+            _ => Cell::figure(figure),
+        };
+        let (guide, right) = (cell(&written), cell(&right));
+        Self { section, name, guide_rule: guide_rule.to_owned(), guide, right_rule: right_rule.into(), right, ratio, why }
     }
+}
+
+/// A whole number with its digits in threes.
+fn grouped(count: f64) -> String {
+    let digits = format!("{count:.0}");
+    let threes: Vec<&str> = digits.as_bytes().rchunks(3).rev().filter_map(|three| std::str::from_utf8(three).ok()).collect();
+    threes.join(",")
 }
 
 /// The example with what its formulas need.
@@ -71,14 +87,23 @@ impl Example<'_> {
         Job::Infer(inference).memory(&self.model, &jobs::unnamed())
     }
 
+    /// What follows from the shape.
+    fn exact<Q: Quantity>(&self, value: Q) -> Figure<Q> {
+        Figure::new(value, Basis::Datasheet, format!("shape of {}", self.model.name))
+    }
+
     /// The most that parts of a job take at once, as a figure.
     fn parts(&self, memory: &Memory, parts: &[Part]) -> Figure<Bytes> {
-        Figure::new(jobs::most(memory, parts), Basis::Datasheet, format!("shape of {}", self.model.name))
+        self.exact(jobs::most(memory, parts))
     }
 }
 
-/// What is kept from step to step.
-const KEPT: [Part; 3] = [Part::Weights, Part::Gradients, Part::Optimizer];
+/// What training keeps per parameter: weights and states between steps, and gradients at their fullest. The update's temporaries are not kept.
+fn kept(memory: &Memory) -> Bytes {
+    let rest = memory.moments.iter().find(|moment| moment.phase == Phase::Rest);
+    let resting = rest.map_or(Bytes(0), |moment| moment.footprint[Part::Weights] + moment.footprint[Part::Optimizer]);
+    resting + jobs::most(memory, &[Part::Gradients])
+}
 
 fn rows(input: &Input<'_>) -> Vec<Row> {
     let Some(model) = jobs::model(input, jobs::EXAMPLE) else { return Vec::new() };
@@ -100,14 +125,14 @@ fn bytes(count: f64) -> Bytes {
 /// Weights, gradients and states of full training.
 fn full(example: &Example<'_>) -> Vec<Row> {
     let p = example.parameters();
-    let kept = |method| Some(example.parts(&example.training(method)?, &KEPT));
+    let kept = |method| Some(example.exact(kept(&example.training(method)?)));
     let mut rows = Vec::new();
     rows.extend(kept(Method::FullFp32).map(|right| {
         Row::new(
             "B.2.2",
             Text::new("full, FP32", "전체 학습, FP32"),
             ("(4+4+12)·P", bytes(20.0 * p)),
-            (Text::new("(4+4+8)·P", "(4+4+8)·P"), right),
+            ("(4+4+8)·P", right),
             Some(Text::new(
                 "training in FP32 has no separate master copy: the weights are it",
                 "FP32 학습에는 마스터 가중치가 따로 없다. 가중치 자체가 FP32다",
@@ -119,7 +144,7 @@ fn full(example: &Example<'_>) -> Vec<Row> {
             "B.2.2",
             Text::new("full, mixed", "전체 학습, 혼합 정밀도"),
             ("(2+2+4+4+4)·P = 18·P", bytes(18.0 * p)),
-            (Text::new("(2+2+12)·P", "(2+2+12)·P"), right),
+            ("(2+2+12)·P", right),
             Some(Text::new(
                 "the guide's own terms add to 16; 18 is right only when gradients are kept in FP32",
                 "가이드의 항을 더하면 16이다. 18은 그래디언트를 FP32로 둘 때만 맞다",
@@ -131,7 +156,7 @@ fn full(example: &Example<'_>) -> Vec<Row> {
             "B.2.2",
             Text::new("full, mixed, gradients in FP32", "전체 학습, 혼합 정밀도, FP32 그래디언트"),
             ("18·P", bytes(18.0 * p)),
-            (Text::new("(2+4+12)·P", "(2+4+12)·P"), right),
+            ("(2+4+12)·P", right),
             None,
         )
     }));
@@ -146,12 +171,11 @@ fn adapters(example: &Example<'_>) -> Vec<Row> {
     let guessed = 2.0 * RANK as f64 * text.hidden as f64 * targets as f64;
     let adapters = jobs::adapters();
     let exact = jobs::adapter_parameters(&example.model, RANK, jobs::is_attention) as f64;
-    let from = format!("shape of {}", example.model.name);
     let mut rows = vec![Row::new(
         "B.2.2",
         Text::new("LoRA parameters (r=64 on q, k, v, o)", "LoRA 파라미터 수(q, k, v, o에 r=64)"),
         ("2·r·d·L·4", guessed),
-        (Text::new("r·Σ(in + out)", "r·Σ(입력 + 출력)"), Figure::new(exact, Basis::Datasheet, from)),
+        (example.input.say(Text::new("r·Σ(in + out)", "r·Σ(입력 + 출력)")), example.exact(exact)),
         Some(Text::new(
             "keys and values are narrower than d under grouped-query attention, and an MLP's products are wider; only d × d products have 2·r·d",
             "GQA에서는 k, v의 출력이 d보다 좁고 MLP는 더 넓다. 2·r·d는 d × d 행렬에만 맞다",
@@ -162,7 +186,7 @@ fn adapters(example: &Example<'_>) -> Vec<Row> {
             "B.2.2",
             Text::new("LoRA: weights, gradients, states", "LoRA: 가중치·그래디언트·상태"),
             ("2·P + 18·P_LoRA", bytes(2.0 * p + 18.0 * guessed)),
-            (Text::new("2·P + 16·P_LoRA", "2·P + 16·P_LoRA"), example.parts(&memory, &KEPT)),
+            ("2·P + 16·P_LoRA", example.exact(kept(&memory))),
             Some(Text::new(
                 "adapters are FP32 themselves (PEFT's default), so 16 bytes each, and there are fewer of them",
                 "어댑터는 FP32라서(PEFT 기본값) 16바이트씩이고, 개수도 더 적다",
@@ -175,11 +199,11 @@ fn adapters(example: &Example<'_>) -> Vec<Row> {
             Text::new("QLoRA: weights, gradients, states", "QLoRA: 가중치·그래디언트·상태"),
             ("0.55·P + 18·P_LoRA", bytes(0.55 * p + 18.0 * guessed)),
             (
-                Text::new(
+                example.input.say(Text::new(
                     "4.127 bits per weight of the layers' products, 2 bytes for all else, + 16·P_LoRA",
                     "층의 행렬은 4.127비트, 나머지는 2바이트, + 16·P_LoRA",
-                ),
-                example.parts(&memory, &KEPT),
+                )),
+                example.exact(kept(&memory)),
             ),
             Some(Text::new(
                 "only the layers' products are quantised; embedding, output head and vision tower stay in 16 bits",
@@ -205,8 +229,12 @@ fn stored_weights(example: &Example<'_>) -> Vec<Row> {
     ];
     let of = |(name, precision, rule, each, why): (Text, Precision, &str, f64, Option<Text>)| {
         let memory = example.infer(Inference::new(precision, BATCH, INFER_SEQ, 0))?;
-        let right_rule = if why.is_some() { Text::new("by product, scales included", "행렬별 합, 스케일 포함") } else { Text::new("the same", "같음") };
-        Some(Row::new("B.2.3", name, (rule, bytes(each * p)), (right_rule, example.parts(&memory, &[Part::Weights])), why))
+        let right_rule = if why.is_some() {
+            Text::new("by product, scales included", "행렬별 합, 스케일 포함")
+        } else {
+            Text::new("the same", "같음")
+        };
+        Some(Row::new("B.2.3", name, (rule, bytes(each * p)), (example.input.say(right_rule), example.parts(&memory, &[Part::Weights])), why))
     };
     precisions.into_iter().filter_map(of).collect()
 }
@@ -221,11 +249,14 @@ fn cache(example: &Example<'_>) -> Vec<Row> {
         Row::new(
             "B.2.3",
             Text::new("KV cache of 4,096 tokens", "4,096토큰의 KV 캐시"),
-            ("2·L·B·S·128·4·2, L = 32", bytes(written)),
-            (Text::new("the same with L = 28", "같은 식에 L = 28"), example.parts(&memory, &[Part::KvCache])),
+            (&format!("2·L·B·S·{}·{}·2, L = {GUIDES_LAYERS}", grouped.head_dim, grouped.kv_heads), bytes(written)),
+            (
+                Text::new("the same, L = {}", "같은 식에 L = {}").fill(example.input.lang, &[&example.model.text.layers()]),
+                example.parts(&memory, &[Part::KvCache]),
+            ),
             Some(Text::new(
-                "the formula is right; the model's decoder has 28 layers, and 32 is the depth of its vision tower",
-                "공식은 맞다. 이 모델의 디코더는 28층이며 32는 비전 타워의 층수다",
+                "the formula is right; 32 is the depth of the model's vision tower, and its decoder has fewer layers",
+                "공식은 맞다. 32는 이 모델 비전 타워의 층수이며 디코더는 그보다 얕다",
             )),
         )
     });
@@ -238,12 +269,10 @@ fn activations(example: &Example<'_>) -> Vec<Row> {
     let (layers, width, tokens) = (text.layers() as f64, text.hidden as f64, (BATCH * TRAIN_SEQ) as f64);
     let heads = text.blocks.first().map_or(0, |run| run.block.attention.heads()) as f64;
     let all = layers * tokens * width * (34.0 + 5.0 * heads * TRAIN_SEQ as f64 / width) * 2.0;
-    let with = |attention, checkpointing| {
-        example.train(Training { attention, checkpointing, ..Training::new(MIXED, BATCH, TRAIN_SEQ) })
-    };
-    let row = |name, guide: (&str, f64), attention, checkpointing, parts: &[Part], rule, why| {
+    let with = |attention, checkpointing| example.train(Training { attention, checkpointing, ..Training::new(MIXED, BATCH, TRAIN_SEQ) });
+    let row = |name, guide: (&str, f64), attention, checkpointing, parts: &[Part], rule: Text, why| {
         let memory = with(attention, checkpointing)?;
-        Some(Row::new("B.2.4", name, (guide.0, bytes(guide.1)), (rule, example.parts(&memory, parts)), Some(why)))
+        Some(Row::new("B.2.4", name, (guide.0, bytes(guide.1)), (example.input.say(rule), example.parts(&memory, parts)), Some(why)))
     };
     let formula = "L·B·S·d·(34 + 5·h·S/d)·2";
     let rows = [
@@ -290,7 +319,10 @@ fn activations(example: &Example<'_>) -> Vec<Row> {
             "B.2.4",
             Text::new("logits and loss", "로짓과 손실"),
             ("not counted", Bytes(0)),
-            (Text::new("B·S·V in 16 bits, in FP32, and their gradients", "B·S·V의 16비트·FP32 값과 그래디언트"), example.parts(&memory, &[Part::Logits])),
+            (
+                Text::new("B·S·V in 16 bits, in FP32, and their gradients", "B·S·V의 16비트·FP32 값과 그래디언트"),
+                example.parts(&memory, &[Part::Logits]),
+            ),
             Some(Text::new(
                 "with a vocabulary of 152,064 the logits are often the largest tensors of a step",
                 "어휘가 152,064개면 로짓이 한 스텝에서 가장 큰 텐서인 경우가 많다",
@@ -308,7 +340,7 @@ fn fixed(example: &Example<'_>) -> Vec<Row> {
         Text::new("context and libraries", "컨텍스트와 라이브러리"),
         ("~500 MB", Bytes::mib(500)),
         (
-            Text::new("context + workspace of the matrix library", "컨텍스트 + 행렬 라이브러리 작업 공간"),
+            example.input.say(Text::new("context + workspace of the matrix library", "컨텍스트 + 행렬 라이브러리 작업 공간")),
             overheads.context.with(&overheads.workspace, |context, workspace| context + workspace),
         ),
         None,
@@ -335,7 +367,7 @@ fn tables(input: &Input<'_>) -> Vec<Table> {
             Cell::text(input.say(row.name)),
             Cell::text(&row.guide_rule),
             row.guide.clone(),
-            Cell::text(input.say(row.right_rule)),
+            Cell::text(&row.right_rule),
             row.right.clone(),
             row.ratio.as_ref().map_or(Cell::Empty, |ratio| Cell::figure_as(ratio, format!("{:.2}", ratio.value))),
         ]);

@@ -4,6 +4,7 @@
 //! what nvidia-smi would show on one GPU large enough for all of it. Whether the guide's choice holds the job is computed, sharded over as many
 //! GPUs as the guide names.
 
+use super::errata::Erratum;
 use super::jobs::{self, Board, Job, MIXED, SIZES, Spread};
 use super::{Input, Section};
 use crate::estimate::fit::Verdict;
@@ -26,6 +27,16 @@ struct Guide {
     choice: Option<(u64, &'static str)>,
 }
 
+impl Guide {
+    fn figure(&self, id: &str) -> Figure<Bytes> {
+        Figure::new(Bytes((self.gigabytes * 1e9) as u64), Basis::Guide, format!("guide {id}"))
+    }
+
+    fn shown(&self) -> String {
+        format!("~{} GB", self.gigabytes)
+    }
+}
+
 const fn guide(gigabytes: f64, choice: Option<(u64, &'static str)>) -> Guide {
     Guide { gigabytes, choice }
 }
@@ -35,9 +46,24 @@ const A100_80: &str = "A100 SXM 80GB";
 
 /// The guide's B.3.1: a row per size; full FP32, mixed, LoRA, QLoRA.
 const GUIDE_TRAINING: [[Guide; 4]; 4] = [
-    [guide(140.0, Some((4, A100_40))), guide(130.0, Some((2, A100_80))), guide(18.0, Some((1, "RTX 4090"))), guide(8.0, Some((1, "RTX 3090")))],
-    [guide(260.0, Some((4, A100_80))), guide(240.0, Some((3, A100_80))), guide(30.0, Some((1, A100_40))), guide(12.0, Some((1, "RTX 4090")))],
-    [guide(680.0, Some((8, "H100 SXM"))), guide(612.0, Some((8, A100_80))), guide(72.0, Some((1, A100_80))), guide(22.0, Some((1, "RTX 4090")))],
+    [
+        guide(140.0, Some((4, A100_40))),
+        guide(130.0, Some((2, A100_80))),
+        guide(18.0, Some((1, "RTX 4090"))),
+        guide(8.0, Some((1, "RTX 3090"))),
+    ],
+    [
+        guide(260.0, Some((4, A100_80))),
+        guide(240.0, Some((3, A100_80))),
+        guide(30.0, Some((1, A100_40))),
+        guide(12.0, Some((1, "RTX 4090"))),
+    ],
+    [
+        guide(680.0, Some((8, "H100 SXM"))),
+        guide(612.0, Some((8, A100_80))),
+        guide(72.0, Some((1, A100_80))),
+        guide(22.0, Some((1, "RTX 4090"))),
+    ],
     [guide(1400.0, None), guide(1300.0, None), guide(148.0, Some((2, A100_80))), guide(42.0, Some((1, A100_80)))],
 ];
 
@@ -81,12 +107,58 @@ fn lines<const N: usize>(input: &Input<'_>, jobs: &[(&'static str, Job); N], gui
     lines
 }
 
+fn training_lines(input: &Input<'_>) -> Vec<Line> {
+    lines(input, &trainings(), |row, column| GUIDE_TRAINING[row][column])
+}
+
+fn inference_lines(input: &Input<'_>) -> Vec<Line> {
+    lines(input, &inferences(), |row, column| guide(GUIDE_INFERENCE[row][column], None))
+}
+
+/// Lines of both tables that are off by more than the guide's "~" excuses.
+pub(super) fn errata(input: &Input<'_>) -> Vec<Erratum> {
+    const ABOUT: f64 = 0.1;
+    let unnamed = jobs::unnamed();
+    let of = |section: &'static str, line: Line| {
+        let device = line.job.memory(&line.model, &unnamed)?.device;
+        let written = line.guide.figure(section);
+        ((ratio(&written, &device).value - 1.0).abs() > ABOUT).then(|| Erratum {
+            section,
+            item: format!("{} ({}), {}", line.size, line.model.name, line.job_name),
+            guide: Cell::figure_as(&written, line.guide.shown()),
+            right: Cell::figure(&device),
+            why: input.say(why(&line.job)).to_owned(),
+        })
+    };
+    let training = training_lines(input).into_iter().filter_map(|line| of("B.3.1", line));
+    training.chain(inference_lines(input).into_iter().filter_map(|line| of("B.3.2", line))).collect()
+}
+
+/// What the guide's number leaves out or counts twice.
+fn why(job: &Job) -> Text {
+    match job {
+        Job::Train(training) if training.method.adapters().is_some() => Text::new(
+            "activations of frozen layers are kept as well, and so are the logits; the guide's number holds only with everything recomputed",
+            "고정된 층의 활성값과 로짓도 저장된다. 가이드 값은 모두 재계산할 때나 맞다",
+        ),
+        Job::Train(_) => Text::new("16 bytes per parameter, not 18 or 20: see B.2", "파라미터당 18이나 20이 아니라 16바이트다(B.2 참고)"),
+        Job::Infer(_) => Text::new(
+            "the cache, the prompt's activations and the context count too, and embedding and head are not quantised",
+            "KV 캐시, 프롬프트의 활성값, 컨텍스트도 필요하며 임베딩과 출력 헤드는 양자화되지 않는다",
+        ),
+    }
+}
+
+fn ratio(written: &Figure<Bytes>, right: &Figure<Bytes>) -> Figure<f64> {
+    written.with(right, |written, right| right.as_f64() / written.as_f64())
+}
+
 fn training_tables(input: &Input<'_>) -> Vec<Table> {
-    let lines = lines(input, &trainings(), |row, column| GUIDE_TRAINING[row][column]);
+    let lines = training_lines(input);
     let mut needs = needs(input, "B.3.1", Text::new("Memory for training, beside the guide", "학습 메모리와 가이드 값"), &lines);
     needs.note(input.say(Text::new(
-        "One sequence of 2,048 tokens per GPU, AdamW, flash attention, nothing recomputed. Adapters of rank 64 on q, k, v and o in FP32; QLoRA's base in NF4 with double quantisation.",
-        "GPU당 2,048토큰 한 시퀀스, AdamW, flash attention, 재계산 없음. 어댑터는 q, k, v, o에 랭크 64의 FP32, QLoRA의 기반은 이중 양자화한 NF4다.",
+        "One sequence of 2,048 tokens per GPU, AdamW, flash attention, nothing recomputed, and beside it every layer. Adapters of rank 64 on q, k, v and o in FP32; QLoRA's base in NF4 with double quantisation.",
+        "GPU당 2,048토큰 한 시퀀스, AdamW, flash attention, 재계산 없음(모든 층을 재계산할 때의 값도 함께 표시). 어댑터는 q, k, v, o에 랭크 64의 FP32, QLoRA의 기반은 이중 양자화한 NF4다.",
     )));
     let mut counts = counts(input, "B.3.1", Text::new("GPUs needed for training", "학습에 필요한 GPU 수"), &lines);
     counts.note(input.say(Text::new(
@@ -97,7 +169,7 @@ fn training_tables(input: &Input<'_>) -> Vec<Table> {
 }
 
 fn inference_tables(input: &Input<'_>) -> Vec<Table> {
-    let lines = lines(input, &inferences(), |row, column| guide(GUIDE_INFERENCE[row][column], None));
+    let lines = inference_lines(input);
     let mut needs = needs(input, "B.3.2", Text::new("Memory for inference, beside the guide", "추론 메모리와 가이드 값"), &lines);
     needs.note(input.say(Text::new(
         "One prompt of 4,096 tokens, KV cache in 16 bits, the prompt read at once. The guide counts the weights and half a gigabyte; the cache, what a prompt takes while it is read, and the context are what it leaves out.",
@@ -122,24 +194,27 @@ fn needs(input: &Input<'_>, id: &str, title: Text, lines: &[Line]) -> Table {
         Column::number("ratio", input.say(Text::new("needs / guide", "필요 / 가이드"))),
     ];
     if choices {
+        columns.push(Column::number("recomputed", input.say(Text::new("recomputed", "재계산 시"))).unit("GiB"));
         columns.push(Column::text("choice", input.say(Text::new("guide's GPUs", "가이드의 GPU"))));
         columns.push(Column::text("verdict", input.say(Text::new("enough?", "충분한가"))));
     }
     let mut table = input.table(id, title, columns);
     let unnamed = jobs::unnamed();
     for line in lines {
-        let written = Figure::new(Bytes((line.guide.gigabytes * 1e9) as u64), Basis::Guide, format!("guide {id}"));
-        let device = line.job.memory(&line.model, &unnamed).map(|memory| memory.device);
-        let ratio = device.as_ref().map(|device| written.with(device, |guide, needs| needs.as_f64() / guide.as_f64()));
+        let written = line.guide.figure(id);
+        let needs = |job: &Job| job.memory(&line.model, &unnamed).map(|memory| memory.device);
+        let device = needs(&line.job);
+        let ratio = device.as_ref().map(|device| ratio(&written, device));
         let mut row = vec![
             Cell::text(line.size),
             Cell::text(&line.model.name),
             Cell::text(line.job_name),
-            Cell::figure_as(&written, format!("~{} GB", line.guide.gigabytes)),
+            Cell::figure_as(&written, line.guide.shown()),
             device.as_ref().map_or(Cell::Empty, gib),
             ratio.map_or(Cell::Empty, |ratio| Cell::figure_as(&ratio, format!("{:.2}", ratio.value))),
         ];
         if choices {
+            row.push(line.job.recomputed().and_then(|job| needs(&job)).as_ref().map_or(Cell::Empty, gib));
             row.extend(choice(input, line));
         }
         table.row(row);
@@ -163,10 +238,8 @@ fn choice(input: &Input<'_>, line: &Line) -> [Cell; 2] {
 
 fn counts(input: &Input<'_>, id: &str, title: Text, lines: &[Line]) -> Table {
     let boards: Vec<Board<'_>> = jobs::boards(input);
-    let mut columns = vec![
-        Column::text("size", input.say(Text::new("size", "크기"))),
-        Column::text("method", input.say(Text::new("method", "방식"))),
-    ];
+    let mut columns =
+        vec![Column::text("size", input.say(Text::new("size", "크기"))), Column::text("method", input.say(Text::new("method", "방식")))];
     columns.extend(boards.iter().map(|board| Column::number(&key(&board.room.gpu), &board.room.gpu)));
     let mut table = input.table(id, title, columns);
     for line in lines {

@@ -229,7 +229,7 @@ fn at_peak(memory: &Memory, part: Text) -> Figure<Bytes> {
 /// Models that the calculator knows with another shape than they have.
 pub(super) fn errata(input: &Input<'_>) -> Vec<Erratum> {
     /// Parameters are given to three digits.
-    const ROUNDING: f64 = 0.01;
+    const ROUNDING: f64 = 0.005;
     let mut found = Vec::new();
     for key in Shape::names() {
         let Some((shape, model)) = Shape::named(key).zip(jobs::model(input, key)) else { continue };

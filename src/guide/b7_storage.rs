@@ -55,6 +55,11 @@ const GPTQ: Kind = Kind::Weights(Precision::Gptq { bits: 4, group: 128 });
 const BF16: Kind = Kind::Weights(Precision::Bf16);
 const ADAPTERS: Text = Text::new("adapter, r=64 on q, k, v, o, FP32", "어댑터, q·k·v·o에 r=64, FP32");
 
+const ADAPTED: Text = Text::new(
+    "an adapter's size follows from what it adapts and in which type; no one number is that of a model size",
+    "어댑터 크기는 적용 대상과 저장 형식에 달렸으며 모델 크기만으로 정해지지 않는다",
+);
+
 /// The guide's list, and what it leaves out. Its numbers in decimal bytes.
 const ITEMS: [Item; 15] = [
     item("7B", WEIGHTS, BF16, Some((14e9, 14e9)), None),
@@ -63,16 +68,13 @@ const ITEMS: [Item; 15] = [
     item("72B", WEIGHTS, BF16, Some((145e9, 145e9)), None),
     item("7B", FOUR_BIT, GPTQ, Some((4e9, 4e9)), None),
     item("72B", FOUR_BIT, GPTQ, None, None),
-    item("7B", ADAPTERS, Kind::Adapters { all: false, bytes: 4 }, Some((50e6, 200e6)), None),
+    item("7B", ADAPTERS, Kind::Adapters { all: false, bytes: 4 }, Some((50e6, 200e6)), Some(ADAPTED)),
     item(
         "7B",
         Text::new("adapter, r=64 on every product, FP32", "어댑터, 모든 행렬에 r=64, FP32"),
         Kind::Adapters { all: true, bytes: 4 },
         Some((50e6, 200e6)),
-        Some(Text::new(
-            "an adapter's size depends on what it adapts: on every product of a layer it is four times that on attention alone",
-            "어댑터 크기는 적용 대상에 달렸다. 모든 행렬에 두면 어텐션에만 둘 때의 네 배쯤이다",
-        )),
+        Some(ADAPTED),
     ),
     item("72B", ADAPTERS, Kind::Adapters { all: false, bytes: 4 }, None, None),
     item(
@@ -85,16 +87,19 @@ const ITEMS: [Item; 15] = [
             "28 GB는 FP32일 때의 값이다. 가이드가 적은 BF16이라면 그 절반이다",
         )),
     ),
-    item("7B", Text::new("checkpoint to resume from (with Adam)", "체크포인트, 학습 재개용(Adam 포함)"), Kind::PerParameter(14), None, None),
+    item(
+        "7B",
+        Text::new("checkpoint to resume from (with Adam)", "체크포인트, 학습 재개용(Adam 포함)"),
+        Kind::PerParameter(14),
+        None,
+        None,
+    ),
     item(
         "7B",
         Text::new("LoRA checkpoint to resume from (with Adam)", "LoRA 체크포인트, 학습 재개용(Adam 포함)"),
         Kind::Adapters { all: false, bytes: 12 },
-        Some((200e6, 200e6)),
-        Some(Text::new(
-            "200 MB holds the adapter alone; to resume, Adam's two moments are needed as well",
-            "200 MB는 어댑터만의 크기다. 학습을 재개하려면 Adam의 모멘트 두 개도 필요하다",
-        )),
+        None,
+        None,
     ),
     item("–", Text::new("data set of 10,000 images", "이미지 1만 장 데이터셋"), Kind::Other, Some((5e9, 20e9)), None),
     item("–", Text::new("cache of downloaded models", "다운로드 모델 캐시"), Kind::Other, Some((50e9, 200e9)), None),

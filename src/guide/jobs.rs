@@ -15,11 +15,10 @@ use crate::estimate::memory::{self, Footprint, Memory, Overheads, Part};
 use crate::figure::Figure;
 use crate::table::Cell;
 use crate::units::Bytes;
-use crate::workload::{self, Adapters, Blocks, Data, Inference, Method, Model, Parallel, Role, Targets, Training};
+use crate::workload::{self, Adapters, Blocks, Checkpointing, Data, Inference, Method, Model, Parallel, Role, Targets, Training};
 
 /// A size as the guide names it, and the model of the catalog that stands for it.
-pub(super) const SIZES: [(&str, &str); 4] =
-    [("7B", "Llama-2-7B"), ("13B", "Llama-2-13B"), ("34B", "Yi-34B"), ("72B", "Qwen2.5-72B")];
+pub(super) const SIZES: [(&str, &str); 4] = [("7B", "Llama-2-7B"), ("13B", "Llama-2-13B"), ("34B", "Yi-34B"), ("72B", "Qwen2.5-72B")];
 
 /// The model of the guide's worked examples.
 pub(super) const EXAMPLE: &str = "Qwen2-VL-7B";
@@ -56,6 +55,14 @@ impl Job {
         match self {
             Self::Train(training) => memory::train(model, training, overheads).ok(),
             Self::Infer(inference) => memory::infer(model, inference, overheads).ok(),
+        }
+    }
+
+    /// The same with every layer recomputed in the backward pass; `None` for inference, which has none.
+    pub(super) fn recomputed(&self) -> Option<Self> {
+        match self {
+            Self::Train(training) => Some(Self::Train(Training { checkpointing: Checkpointing::Full, ..training.clone() })),
+            Self::Infer(_) => None,
         }
     }
 
