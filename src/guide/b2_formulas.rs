@@ -234,7 +234,13 @@ fn stored_weights(example: &Example<'_>) -> Vec<Row> {
         } else {
             Text::new("the same", "같음")
         };
-        Some(Row::new("B.2.3", name, (rule, bytes(each * p)), (example.input.say(right_rule), example.parts(&memory, &[Part::Weights])), why))
+        Some(Row::new(
+            "B.2.3",
+            name,
+            (rule, bytes(each * p)),
+            (example.input.say(right_rule), example.parts(&memory, &[Part::Weights])),
+            why,
+        ))
     };
     precisions.into_iter().filter_map(of).collect()
 }
@@ -320,7 +326,7 @@ fn activations(example: &Example<'_>) -> Vec<Row> {
             Text::new("logits and loss", "로짓과 손실"),
             ("not counted", Bytes(0)),
             (
-                Text::new("B·S·V in 16 bits, in FP32, and their gradients", "B·S·V의 16비트·FP32 값과 그래디언트"),
+                example.input.say(Text::new("B·S·V in 16 bits, in FP32, and their gradients", "B·S·V의 16비트·FP32 값과 그래디언트")),
                 example.parts(&memory, &[Part::Logits]),
             ),
             Some(Text::new(

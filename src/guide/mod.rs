@@ -15,6 +15,7 @@ mod b4_links;
 mod b6_calculator;
 mod b7_storage;
 mod b8_host;
+mod b8_offload;
 mod b9_power;
 mod errata;
 mod jobs;
