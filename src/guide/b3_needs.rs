@@ -160,10 +160,15 @@ fn training_tables(input: &Input<'_>) -> Vec<Table> {
         "One sequence of 2,048 tokens per GPU, AdamW, flash attention, nothing recomputed, and beside it every layer. Adapters of rank 64 on q, k, v and o in FP32; QLoRA's base in NF4 with double quantisation.",
         "GPU당 2,048토큰 한 시퀀스, AdamW, flash attention, 재계산 없음(모든 층을 재계산할 때의 값도 함께 표시). 어댑터는 q, k, v, o에 랭크 64의 FP32, QLoRA의 기반은 이중 양자화한 NF4다.",
     )));
-    let mut counts = counts(input, "B.3.1", Text::new("GPUs needed for training", "학습에 필요한 GPU 수"), &lines);
+    let mut counts = counts(
+        input,
+        "B.3.1",
+        Text::new("GPUs needed for training, every layer recomputed", "학습에 필요한 GPU 수(모든 층 재계산)"),
+        &lines,
+    );
     counts.note(input.say(Text::new(
-        "Weights, gradients and states sharded over the GPUs (FSDP, ZeRO-3), each with a sequence of its own. 2–3 means that 2 may do and 3 surely do; – that 128 are not enough. With recomputation fewer suffice where activations dominate: B.2 tells.",
-        "가중치, 그래디언트, 옵티마이저 상태를 모든 GPU에 나누고(FSDP, ZeRO-3) GPU마다 시퀀스를 하나씩 둔다. 2–3은 2개면 될 수도 있고 3개면 확실하다는 뜻이며 –는 128개로도 부족하다는 뜻이다. 활성값이 대부분이면 재계산으로 줄일 수 있다(B.2 참고).",
+        "Weights, gradients and states sharded over the GPUs (FSDP, ZeRO-3), each with a sequence of its own. 2–3 means that 2 may do and 3 surely do; – that 128 are not enough.",
+        "가중치, 그래디언트, 옵티마이저 상태를 모든 GPU에 나누고(FSDP, ZeRO-3) GPU마다 시퀀스를 하나씩 둔다. 2–3은 2개면 될 수도 있고 3개면 확실하다는 뜻이며 –는 128개로도 부족하다는 뜻이다.",
     )));
     vec![needs, counts]
 }
@@ -197,6 +202,7 @@ fn needs(input: &Input<'_>, id: &str, title: Text, lines: &[Line]) -> Table {
         columns.push(Column::number("recomputed", input.say(Text::new("recomputed", "재계산 시"))).unit("GiB"));
         columns.push(Column::text("choice", input.say(Text::new("guide's GPUs", "가이드의 GPU"))));
         columns.push(Column::text("verdict", input.say(Text::new("enough?", "충분한가"))));
+        columns.push(Column::text("verdict_recomputed", input.say(Text::new("recomputed", "재계산 시"))));
     }
     let mut table = input.table(id, title, columns);
     let unnamed = jobs::unnamed();
@@ -222,18 +228,21 @@ fn needs(input: &Input<'_>, id: &str, title: Text, lines: &[Line]) -> Table {
     table
 }
 
-/// The guide's GPUs for a line, and whether they hold it.
-fn choice(input: &Input<'_>, line: &Line) -> [Cell; 2] {
-    let Some((count, name)) = line.guide.choice else { return [Cell::Empty, Cell::Empty] };
-    let verdict = jobs::board(input, name).and_then(|board| board.verdict(&line.job, &line.model, count));
-    let words = verdict.map(|verdict| {
-        input.say(match verdict {
-            Verdict::Yes => Text::new("yes", "충분"),
-            Verdict::No => Text::new("no", "부족"),
-            Verdict::Unknown => Text::new("perhaps", "불확실"),
+/// The guide's GPUs for a line, and whether they hold it: as it is, and with every layer recomputed.
+fn choice(input: &Input<'_>, line: &Line) -> [Cell; 3] {
+    let Some((count, name)) = line.guide.choice else { return [Cell::Empty, Cell::Empty, Cell::Empty] };
+    let board = jobs::board(input, name);
+    let verdict = |job: Option<Job>| {
+        let verdict = board.as_ref().zip(job).and_then(|(board, job)| board.verdict(&job, &line.model, count));
+        verdict.map_or(Cell::Empty, |verdict| {
+            Cell::text(input.say(match verdict {
+                Verdict::Yes => Text::new("yes", "충분"),
+                Verdict::No => Text::new("no", "부족"),
+                Verdict::Unknown => Text::new("perhaps", "불확실"),
+            }))
         })
-    });
-    [Cell::text(format!("{count}× {name}")), words.map_or(Cell::Empty, Cell::text)]
+    };
+    [Cell::text(format!("{count}× {name}")), verdict(Some(line.job.clone())), verdict(line.job.recomputed())]
 }
 
 fn counts(input: &Input<'_>, id: &str, title: Text, lines: &[Line]) -> Table {
@@ -244,7 +253,8 @@ fn counts(input: &Input<'_>, id: &str, title: Text, lines: &[Line]) -> Table {
     let mut table = input.table(id, title, columns);
     for line in lines {
         let mut row = vec![Cell::text(line.size), Cell::text(line.job_name)];
-        let mut spread = Spread::new(&line.job, &line.model, jobs::MOST_GPUS);
+        let job = line.job.recomputed().unwrap_or_else(|| line.job.clone());
+        let mut spread = Spread::new(&job, &line.model, jobs::MOST_GPUS);
         row.extend(boards.iter().map(|board| jobs::count_cell(board.fewest(&mut spread).as_ref())));
         table.row(row);
     }

@@ -245,21 +245,18 @@ fn disk(input: &Input<'_>) -> Option<Table> {
 
 /// In decimal megabytes or gigabytes.
 fn decimal(size: Bytes) -> String {
-    let (value, unit) = if size.0 < 1_000_000_000 { (size.as_f64() / 1e6, "MB") } else { (size.as_f64() / 1e9, "GB") };
+    let (value, unit) = scaled(size);
     format!("{} {unit}", crate::units::significant(value, 3))
 }
 
-/// A range of the guide's, or its one number.
+fn scaled(size: Bytes) -> (f64, &'static str) {
+    if size.0 < 1_000_000_000 { (size.as_f64() / 1e6, "MB") } else { (size.as_f64() / 1e9, "GB") }
+}
+
+/// A range of the guide's, or its one number, in its own digits.
 fn range(size: &Figure<Bytes>) -> String {
-    if size.low == size.high {
-        return format!("~{}", decimal(size.value));
-    }
-    let (low, high) = (decimal(size.low), decimal(size.high));
-    let unit = high.rsplit(' ').next().unwrap_or_default();
-    match low.strip_suffix(unit) {
-        Some(low) => format!("{}–{high}", low.trim_end()),
-        None => format!("{low}–{high}"),
-    }
+    let ((low, _), (high, unit)) = (scaled(size.low), scaled(size.high));
+    if low == high { format!("~{high} {unit}") } else { format!("{low}–{high} {unit}") }
 }
 
 /// Seconds, or minutes above two of them.
