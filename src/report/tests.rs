@@ -121,7 +121,7 @@ fn markdown_shows_the_same_table() {
 #[test]
 fn csv_gives_units_a_column_where_they_differ() {
     let mut table = Table::new("Mixed", [Column::text("what", "what"), Column::number("value", "value")]);
-    table.row([Cell::text("size"), Cell::plain(Bytes::gib(1))]);
+    table.row([Cell::text("size"), Cell::plain(crate::units::Bytes::gib(1))]);
     table.row([Cell::text("power"), Cell::plain(crate::units::Watts(700.0))]);
     table.row([Cell::text("count"), Cell::count(3)]);
     table.row([Cell::text("words"), Cell::text("HBM2")]);
