@@ -64,7 +64,7 @@ const INFERENCES: [(guide_formula::Precision, Precision); 3] = [
 ];
 
 fn scenarios(input: &Input<'_>) -> Vec<Scenario> {
-    let models = MODELS.iter().filter_map(|(key, name)| Some((Shape::named(key)?, jobs::model(input, name)?)));
+    let models = MODELS.iter().filter_map(|(key, name)| Some((Shape::named(input.catalog, key)?, jobs::model(input, name)?)));
     models.flat_map(|(shape, model)| of_model(&shape, &model)).collect()
 }
 
@@ -231,8 +231,8 @@ pub(super) fn errata(input: &Input<'_>) -> Vec<Erratum> {
     /// Parameters are given to three digits.
     const ROUNDING: f64 = 0.005;
     let mut found = Vec::new();
-    for key in Shape::names() {
-        let Some((shape, model)) = Shape::named(key).zip(jobs::model(input, key)) else { continue };
+    for row in &input.catalog.models {
+        let Some((shape, model)) = row.guide.as_ref().map(Shape::from).zip(jobs::model(input, &row.name)) else { continue };
         let kv_heads = model.text.blocks.first().and_then(|run| match run.block.attention {
             crate::workload::Attention::Grouped(grouped) => Some(grouped.kv_heads),
             crate::workload::Attention::Latent(_) => None,
