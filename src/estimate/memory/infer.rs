@@ -67,8 +67,25 @@ fn check(model: &Model, inference: &Inference) -> Result<()> {
     Ok(())
 }
 
-/// The moments of a generation, without context.
+/// The worst moment of each phase, without context.
 fn moments(model: &Model, inference: &Inference, workspace: Bytes) -> Vec<Moment> {
+    let mut moments: Vec<Moment> = Vec::with_capacity(4);
+    for moment in candidates(model, inference, workspace) {
+        match moments.last_mut() {
+            Some(last) if last.phase == moment.phase => {
+                if moment.footprint.total() > last.footprint.total() {
+                    *last = moment;
+                }
+            }
+            _ => moments.push(moment),
+        }
+    }
+    moments
+}
+
+/// Every moment that may be the worst of its phase, in order. Which ones there are depends on the kind of job only, so that two jobs of a kind can be
+/// compared moment by moment.
+pub(super) fn candidates(model: &Model, inference: &Inference, workspace: Bytes) -> Vec<Moment> {
     let text = &model.text;
     let weights = stored::weights(model, inference);
     let at = |phase, parts: &[(Part, Bytes)]| {
@@ -80,40 +97,31 @@ fn moments(model: &Model, inference: &Inference, workspace: Bytes) -> Vec<Moment
         }
         Moment { phase, footprint }
     };
-    let mut moments = Vec::with_capacity(4);
+    let mut moments = Vec::with_capacity(8);
     if inference.precision.quantised_on_load() {
         // The last matrix as it was read and its cast, beside all that is quantised already.
         let largest = Bytes(weights.largest_quantised) * 4;
         moments.push(at(Phase::Load, &[(Part::Workspace, largest)]));
     }
 
-    let whole = match inference.cache {
-        Cache::Static => inference.length(),
-        _ => inference.seq,
-    };
-    let prompt = kv::cached(text, inference, whole);
-    let tokens = inference.prefill_tokens();
-    let live = prefill::pass(text, inference, tokens, inference.seq);
-    let unpacked = if inference.precision.unpacks() { Bytes(weights.largest_quantised) * 2 } else { Bytes(0) };
-    let running = [(Part::KvCache, prompt), (Part::Activations, live.layers), (Part::Workspace, unpacked)];
-    let ending = [(Part::KvCache, prompt), (Part::Activations, live.last), (Part::Logits, live.logits)];
-    let mut prefill = [at(Phase::Prefill, &running), at(Phase::Prefill, &ending)].into_iter().max_by_key(|moment| moment.footprint.total());
+    let all = kv::cached(text, inference, inference.length());
+    let prompt = if inference.cache == Cache::Static { all } else { kv::cached(text, inference, inference.seq) };
     if let Some(vision) = model.vision.as_ref().filter(|_| inference.images.count > 0) {
         // The tower runs before the decoder has cached anything.
-        let empty = if inference.cache == Cache::Static { prompt } else { Bytes(0) };
-        let seeing = at(Phase::Prefill, &[(Part::KvCache, empty), (Part::Activations, prefill::tower(vision, inference, text.hidden))]);
-        prefill = prefill.into_iter().chain([seeing]).max_by_key(|moment| moment.footprint.total());
+        let empty = if inference.cache == Cache::Static { all } else { Bytes(0) };
+        let tower = prefill::tower(vision, inference, text.hidden);
+        moments.push(at(Phase::Prefill, &[(Part::KvCache, empty), (Part::Activations, tower)]));
     }
-    moments.extend(prefill);
+    let live = prefill::pass(text, inference, inference.prefill_tokens(), inference.seq);
+    let unpacked = if inference.precision.unpacks() { Bytes(weights.largest_quantised) * 2 } else { Bytes(0) };
+    moments.push(at(Phase::Prefill, &[(Part::KvCache, prompt), (Part::Activations, live.layers), (Part::Workspace, unpacked)]));
+    moments.push(at(Phase::Prefill, &[(Part::KvCache, prompt), (Part::Activations, live.last), (Part::Logits, live.logits)]));
 
-    let all = kv::cached(text, inference, inference.length());
     let step = prefill::pass(text, inference, inference.batch, inference.length());
     let in_flight = kv::in_flight(text, inference, inference.length());
     let held = if inference.cache == Cache::Tuple { all * 2 } else { all };
-    let running = [(Part::KvCache, held), (Part::Activations, step.layers + in_flight)];
-    let ending = [(Part::KvCache, held), (Part::Activations, step.last), (Part::Logits, step.logits)];
-    let decode = [at(Phase::Decode, &running), at(Phase::Decode, &ending)].into_iter().max_by_key(|moment| moment.footprint.total());
-    moments.extend(decode);
+    moments.push(at(Phase::Decode, &[(Part::KvCache, held), (Part::Activations, step.layers + in_flight)]));
+    moments.push(at(Phase::Decode, &[(Part::KvCache, held), (Part::Activations, step.last), (Part::Logits, step.logits)]));
     moments.push(at(Phase::Rest, &[(Part::KvCache, all)]));
     moments
 }

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::infer::candidates;
 use super::{Footprint, Memory, Overheads, Part, Phase, Reservation, infer, reserve};
 use crate::figure::Figure;
 use crate::units::Bytes;
@@ -278,16 +279,15 @@ proptest! {
     #[test]
     fn more_gpus_never_take_more_each(inference in any_inference(), mla in any::<bool>()) {
         let model = if mla { deepseek_v3() } else { llama_3_8b() };
-        let Some((_, whole)) = totals(&model, &inference) else { return Ok(()) };
+        let all = |inference: &Inference| infer(&model, inference, &overheads()).ok().map(|_| candidates(&model, inference, Bytes(0)));
+        let Some(whole) = all(&inference) else { return Ok(()) };
         for shared in [
             Inference { tensor: inference.tensor * 2, ..inference },
             Inference { pipeline: inference.pipeline + 1, ..inference },
         ] {
-            if let Some((_, parts)) = totals(&model, &shared) {
-                for (one, many) in whole.iter().zip(&parts) {
-                    prop_assert!(many[Part::Weights] <= one[Part::Weights]);
-                    prop_assert!(many[Part::KvCache] <= one[Part::KvCache]);
-                    prop_assert!(many.total() <= one.total());
+            for (one, many) in whole.iter().zip(all(&shared).into_iter().flatten()) {
+                for (part, bytes) in many.footprint.parts() {
+                    prop_assert!(bytes <= one.footprint[part], "{part:?} of {:?}: {:?} became {bytes:?}", one.phase, one.footprint[part]);
                 }
             }
         }
