@@ -25,7 +25,8 @@ pub(super) fn model(common: &Common, arguments: &Arguments) -> Result<Status> {
     let model = if is_path(given) { Model::from_config_file(Path::new(given))? } else { named(&catalog(common)?, given)? };
     match common.format {
         Format::Json => print(&Facts::of(&model).to_json())?,
-        _ => print_tables(&report::model(&model), common)?,
+        Format::Text | Format::Markdown => print_tables(&report::model(&model, true), common)?,
+        _ => print_tables(&report::model(&model, false), common)?,
     }
     Ok(Status::Done)
 }

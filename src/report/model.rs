@@ -11,9 +11,9 @@ const BAR: usize = 24;
 /// The image whose tokens stand for all others: a photograph as cameras and phones pass it on.
 const IMAGE: (u64, u64) = (1024, 768);
 
-/// The model in one table, its parameters by module in another.
-pub fn model(model: &Model) -> Vec<Table> {
-    vec![shape(model), breakdown(model)]
+/// The model in one table, its parameters by module in another, with bars for people if wanted.
+pub fn model(model: &Model, bars: bool) -> Vec<Table> {
+    vec![shape(model), breakdown(model, bars)]
 }
 
 fn shape(model: &Model) -> Table {
@@ -36,8 +36,7 @@ fn shape(model: &Model) -> Table {
     row("FFN width", count(shape.ffn));
     row("vocabulary", count(shape.vocab));
     row("output head is the embedding table", Cell::text(if model.text.tied { "yes" } else { "no" }));
-    let kv = model.kv_bytes_per_token_bf16();
-    row("cache per token in BF16", number(kv.0, "B", kv.to_string()));
+    row("bytes of cache per token in BF16", count(model.kv_bytes_per_token_bf16().0));
     if let Some(window) = model.text.blocks.iter().filter_map(|run| run.block.attention.window()).max() {
         let layers = model.text.blocks.iter().filter(|run| run.block.attention.window().is_some()).map(|run| run.count).sum();
         row("layers with a sliding window", count(layers));
@@ -58,33 +57,31 @@ fn shape(model: &Model) -> Table {
     table
 }
 
-fn breakdown(model: &Model) -> Table {
-    let columns = [
+fn breakdown(model: &Model, bars: bool) -> Table {
+    let mut columns = vec![
         Column::text("module", "module"),
         Column::number("parameters", "parameters"),
         Column::number("bytes", "in BF16"),
         Column::number("share", "share"),
-        Column::text("bar", ""),
     ];
+    if bars {
+        columns.push(Column::text("bar", ""));
+    }
     let mut table = Table::new("Parameters by module", columns);
     let total = model.parameters();
     for (module, parameters) in model.breakdown() {
         let part = parameters as f64 / total as f64;
-        let bytes = Bytes(2 * parameters);
-        table.row([
+        let shown = format!("{:.1} %", 100.0 * part);
+        let mut cells = vec![
             Cell::text(module.to_string()),
             count(parameters),
-            number(bytes.0, "B", bytes.to_string()),
-            Cell::Number(Number {
-                value: part,
-                unit: "",
-                shown: format!("{:.1} %", 100.0 * part),
-                range: None,
-                basis: None,
-                from: Vec::new(),
-            }),
-            Cell::text(bar(part, BAR)),
-        ]);
+            Cell::plain(Bytes(2 * parameters)),
+            Cell::Number(Number { value: part, unit: "", shown, range: None, basis: None, from: Vec::new() }),
+        ];
+        if bars {
+            cells.push(Cell::text(bar(part, BAR).trim_end()));
+        }
+        table.row(cells);
     }
     table
 }
@@ -116,13 +113,10 @@ pub fn models(catalog: &Catalog) -> Table {
     table
 }
 
-fn number(value: u64, unit: &'static str, shown: String) -> Cell {
-    Cell::Number(Number { value: value as f64, unit, shown, range: None, basis: None, from: Vec::new() })
-}
-
 /// A whole number, in groups of three digits for people.
 fn count(value: u64) -> Cell {
     let digits = value.to_string();
     let grouped: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap_or_default()).collect();
-    number(value, "", grouped.join(","))
+    let shown = grouped.join(",");
+    Cell::Number(Number { value: value as f64, unit: "", shown, range: None, basis: None, from: Vec::new() })
 }

@@ -127,3 +127,86 @@ fn wrong(what: impl std::fmt::Display) -> Error {
 fn within(name: &str, value: u64) -> Result<u64> {
     if (1..=LARGEST).contains(&value) { Ok(value) } else { Err(wrong(format!("expected {name} of 1 to {LARGEST} but found {value}"))) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MISTRAL: Shape = Shape {
+        params_billion: None,
+        layers: Some(32),
+        hidden: Some(4096),
+        heads: Some(32),
+        kv_heads: Some(8),
+        head_dim: Some(128),
+        vocab: Some(32000),
+        ffn: Some(14336),
+    };
+
+    #[test]
+    fn a_complete_shape_is_counted() {
+        assert_eq!(Model::by_hand(MISTRAL).unwrap().parameters(), 7_241_732_096);
+        // A rounded number of parameters changes nothing.
+        assert_eq!(Model::by_hand(Shape { params_billion: Some(7.0), ..MISTRAL }).unwrap().parameters(), 7_241_732_096);
+        let wide = Model::by_hand(Shape { kv_heads: None, head_dim: None, ..MISTRAL }).unwrap();
+        assert_eq!((wide.dimensions().kv_heads, wide.dimensions().head_dim), (32, 128));
+    }
+
+    #[test]
+    fn the_mlps_width_follows_from_the_parameters() {
+        let model = Model::by_hand(Shape { ffn: None, params_billion: Some(7.241_732_096), ..MISTRAL }).unwrap();
+        assert_eq!(model.dimensions().ffn, 14336);
+        // The guide's calculator gives neither width nor vocabulary.
+        let guide = Shape {
+            params_billion: Some(7.07),
+            layers: Some(28),
+            hidden: Some(3584),
+            heads: Some(28),
+            kv_heads: Some(4),
+            ..Shape::default()
+        };
+        let model = Model::by_hand(guide).unwrap();
+        assert!((model.parameters() as f64 / 7.07e9 - 1.0).abs() < 1e-4 && model.text.vocab == 152_064);
+    }
+
+    #[test]
+    fn what_is_missing_or_at_odds_is_named() {
+        for (given, said) in [
+            (Shape::default(), "expected --layers N but it is missing"),
+            (Shape { ffn: None, ..MISTRAL }, "expected --ffn N, or --params-billion to find it from"),
+            (Shape { heads: Some(0), ..MISTRAL }, "expected --heads of 1 to 16777216 but found 0"),
+            (Shape { hidden: Some(u64::MAX), ..MISTRAL }, "expected --hidden of 1 to 16777216"),
+            (Shape { kv_heads: Some(5), ..MISTRAL }, "key-value heads that divide the 32 heads but found 5"),
+            (Shape { hidden: Some(4097), head_dim: None, ..MISTRAL }, "give --head-dim"),
+            (Shape { params_billion: Some(70.0), ..MISTRAL }, "to be about the 7.24 that the shape makes but found 70"),
+            (Shape { params_billion: Some(0.5), ffn: None, ..MISTRAL }, "of the shape without its MLP"),
+            (Shape { params_billion: Some(f64::NAN), ffn: None, ..MISTRAL }, "--params-billion of more than 0"),
+        ] {
+            let text = Model::by_hand(given).unwrap_err().to_string();
+            assert!(text.contains(said), "{text}\nexpected {said}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_numbers_are_an_error_or_a_sound_model(
+            numbers in proptest::array::uniform7(proptest::option::of(prop_oneof![0_u64..300, 1_u64 << 10..1 << 17, any::<u64>()])),
+            params_billion in proptest::option::of(prop_oneof![0.0..1000.0_f64, any::<f64>()]),
+        ) {
+            let [layers, hidden, heads, kv_heads, head_dim, vocab, ffn] = numbers;
+            match Model::by_hand(Shape { params_billion, layers, hidden, heads, kv_heads, head_dim, vocab, ffn }) {
+                Err(error) => prop_assert_eq!(error.to_string().lines().count(), 1),
+                Ok(model) => {
+                    let total = model.breakdown().iter().map(|(_, parameters)| parameters).sum::<u64>();
+                    prop_assert_eq!(total, model.parameters());
+                    if let (None, Some(billions)) = (ffn, params_billion) {
+                        let column = 3 * model.text.hidden * model.text.layers();
+                        prop_assert!((total as f64 - billions * 1e9).abs() <= column as f64);
+                    }
+                }
+            }
+        }
+    }
+}

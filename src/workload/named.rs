@@ -39,7 +39,7 @@ fn find<'a>(catalog: &'a Catalog, name: &str) -> Result<&'a ModelRow> {
     match candidates.as_slice() {
         [one] => Ok(one),
         [] => Err(Error::usage(format!(
-            "the model {shown:?} is not in the catalog; nearest are {}; see all with `gpu-assay model`, or give its config.json with --config",
+            "the model {shown:?} is not in the catalog; nearest are {}; see all with `gpu-assay model`, or give its config.json instead",
             nearest(catalog, &wanted).join(", ")
         ))),
         several => {
@@ -64,4 +64,77 @@ fn nearest<'a>(catalog: &'a Catalog, wanted: &str) -> Vec<&'a str> {
     // The sort is stable: among equals, the catalog's order.
     rows.sort_by_key(|(shared, _)| std::cmp::Reverse(*shared));
     rows.into_iter().map(|(_, name)| name).take(SHOWN / 2).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn catalog() -> Catalog {
+        Catalog::embedded().unwrap()
+    }
+
+    #[test]
+    fn every_name_means_one_model_and_finds_it() {
+        let catalog = catalog();
+        assert!(catalog.models.len() >= 90, "{} models", catalog.models.len());
+        let mut owners: HashMap<String, &str> = HashMap::new();
+        for row in &catalog.models {
+            assert!(row.source.len() > 5 && row.date.parse::<jiff::civil::Date>().is_ok(), "{}", row.name);
+            for name in row.names() {
+                let owner = owners.entry(folded(name)).or_insert(&row.name);
+                assert_eq!(*owner, row.name, "{name} means two models");
+                assert_eq!(find(&catalog, name).unwrap().name, row.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_guides_five_models_stand_with_its_own_numbers() {
+        let catalog = catalog();
+        let five: Vec<_> = catalog.models.iter().filter_map(|row| row.guide.as_ref()).collect();
+        assert_eq!(five.len(), 5);
+        let internvl = five.iter().find(|shape| shape.name == "InternVL2-26B").unwrap();
+        // The guide has no grouped heads here; the model has.
+        assert_eq!((internvl.kv_heads, named(&catalog, "internvl2-26b").unwrap().dimensions().kv_heads), (48, 8));
+    }
+
+    #[test]
+    fn names_are_found_as_people_type_them() {
+        let catalog = catalog();
+        for (typed, meant) in [
+            ("qwen2-vl-7b", "Qwen2-VL-7B"),
+            ("QWEN2 VL 7B", "Qwen2-VL-7B"),
+            ("Qwen/Qwen2-VL-7B-Instruct", "Qwen2-VL-7B"),
+            ("qwen2.5_7b", "Qwen2.5-7B"),
+            ("meta-llama/Llama-2-7b-hf", "Llama-2-7B"),
+            ("llama3-8b", "Llama-3.1-8B"),
+            ("mistral-7b", "Mistral-7B-v0.1"),
+            ("235b", "Qwen3-235B-A22B"),
+            ("llava-hf/llava-1.5-7b-hf", "LLaVA-1.5-7B"),
+        ] {
+            assert_eq!(named(&catalog, typed).unwrap().name, meant, "{typed}");
+        }
+    }
+
+    #[test]
+    fn what_is_ambiguous_or_unknown_lists_candidates() {
+        let catalog = catalog();
+        let said = |name: &str| named(&catalog, name).unwrap_err().to_string();
+        assert_eq!(said("llama-3.2"), "the model \"llama-3.2\" could be Llama-3.2-1B, Llama-3.2-3B; give one of these names");
+        assert!(said("qwen").contains(" and ") && said("qwen").ends_with("more; give one of these names"));
+        assert!(said("mistrel").contains("nearest are Mistral-7B-v0.1"));
+        assert!(said(" -- ").contains("an empty one"));
+        assert!(said(&"x".repeat(1_000_000)).len() < 400);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_typed_makes_it_panic(name in "\\PC{0,40}") {
+            static CATALOG: std::sync::OnceLock<Catalog> = std::sync::OnceLock::new();
+            let _ = named(CATALOG.get_or_init(catalog), &name);
+        }
+    }
 }

@@ -123,7 +123,7 @@ impl Model {
             doing: "reading",
             path: path.clone(),
             source,
-            remedy: "give the config.json of a Hugging Face model, or a model's name with --model",
+            remedy: "give the config.json of a Hugging Face model, or the name of one in the catalog",
         };
         let mut text = String::new();
         // One byte more than is accepted, so that a longer file is told from one that fits, and an endless one ends.
