@@ -3,7 +3,7 @@
 //! What counts is what this process may use: the processors it may run on and the time its control group grants, not what the hardware has;
 //! the memory its control group grants, not what is plugged in. A container with two of 128 cores loads data like a machine with two cores.
 
-use super::{Input, NO_RUN, Section, fact, read};
+use super::{Input, NO_RUN, Section, b8_offload, fact, read};
 use crate::figure::{Basis, Figure};
 use crate::lang::Text;
 use crate::machine::Host;
@@ -13,7 +13,8 @@ use crate::units::Bytes;
 pub(super) const SECTION: Section = Section { id: "B.8", title: Text::new("CPU and RAM", "CPU와 RAM"), tables };
 
 fn tables(input: &Input<'_>) -> Vec<Table> {
-    vec![needs(input), workers(input)]
+    let usable = input.here.and_then(|(run, _)| usable_memory(&run.machine.host));
+    vec![needs(input), b8_offload::table(input, usable.as_ref()), workers(input)]
 }
 
 fn guide<Q: crate::figure::Quantity>(value: Q) -> Figure<Q> {

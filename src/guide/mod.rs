@@ -8,11 +8,17 @@
 mod b1_differences;
 mod b1_generations;
 mod b1_gpus;
+mod b1_uses;
+mod b2_formulas;
+mod b3_needs;
 mod b4_links;
+mod b6_calculator;
 mod b7_storage;
 mod b8_host;
+mod b8_offload;
 mod b9_power;
 mod errata;
+mod jobs;
 mod summary;
 
 #[cfg(test)]
@@ -55,8 +61,19 @@ pub struct Section {
 }
 
 /// Every section, in the guide's order.
-pub const SECTIONS: &[Section] =
-    &[b1_gpus::SECTION, b1_generations::SECTION, b4_links::SECTION, b7_storage::SECTION, b8_host::SECTION, b9_power::SECTION];
+pub const SECTIONS: &[Section] = &[
+    b1_gpus::SECTION,
+    b1_generations::SECTION,
+    b1_uses::SECTION,
+    b2_formulas::SECTION,
+    b3_needs::TRAINING,
+    b3_needs::INFERENCE,
+    b4_links::SECTION,
+    b6_calculator::SECTION,
+    b7_storage::SECTION,
+    b8_host::SECTION,
+    b9_power::SECTION,
+];
 
 /// The sections that `name` means: one by its full id, or a whole chapter (`B.4`, `b4` and `4` are the same).
 ///

@@ -60,6 +60,7 @@ fn simulated_h200() -> Run {
     for gpu in &mut run.machine.gpus {
         gpu.memory_total = Fact::Known(crate::units::Bytes::mib(143_771));
     }
+    run.outcomes.retain(|outcome| !outcome.case().to_string().starts_with("memory.allocatable"));
     run
 }
 
@@ -232,7 +233,21 @@ fn the_errata_are_the_same_in_both_languages() {
 fn every_part_of_the_guide_with_known_mistakes_is_listed() {
     let table = errata_in(Lang::En);
     let listed = |section: &str| table.rows().iter().filter(|row| row[0] == Cell::text(section)).count();
-    for (section, least) in [("B.1.1", 17), ("B.1.2", 2), ("B.4.1", 4), ("B.5.1", 9), ("B.8", 1), ("B.9", 1)] {
+    for (section, least) in [
+        ("B.1.1", 17),
+        ("B.1.2", 2),
+        ("B.2.2", 5),
+        ("B.2.3", 3),
+        ("B.2.4", 4),
+        ("B.3.1", 8),
+        ("B.3.2", 6),
+        ("B.4.1", 4),
+        ("B.5.1", 9),
+        ("B.6", 3),
+        ("B.7.1", 2),
+        ("B.8", 1),
+        ("B.9", 1),
+    ] {
         assert!(listed(section) >= least, "{section}: {}", listed(section));
     }
 }

@@ -4,32 +4,58 @@ use super::words::visible;
 use crate::table::{Cell, Column, Table};
 
 /// `table` with one heading line: a column's key, with the base unit of its numbers in brackets. A column in which a basis occurs is followed by
-/// `<key>_basis`. Lines end in CR LF, as the format wants.
+/// `<key>_basis`, and one whose numbers have several units by `<key>_unit` instead of the brackets. Lines end in CR LF, as the format wants.
 pub fn csv(table: &Table) -> String {
-    let columns: Vec<(usize, &Column, bool)> = table
-        .columns()
-        .iter()
-        .enumerate()
-        .map(|(index, column)| (index, column, table.rows().iter().any(|row| row[index].basis().is_some())))
-        .collect();
+    let columns: Vec<Shown<'_>> = table.columns().iter().enumerate().map(|(index, column)| Shown::new(table, index, column)).collect();
     let mut out = String::new();
-    let headings = columns.iter().flat_map(|&(index, column, has_basis)| {
-        let unit = table.rows().iter().find_map(|row| match &row[index] {
-            Cell::Number(number) if !number.unit.is_empty() => Some(number.unit),
-            _ => None,
-        });
-        let name = unit.map_or_else(|| column.key.clone(), |unit| format!("{} [{unit}]", column.key));
-        [Some(name), has_basis.then(|| format!("{}_basis", column.key))]
-    });
-    line(&mut out, headings.flatten());
+    line(&mut out, columns.iter().flat_map(Shown::headings));
     for row in table.rows() {
-        let cells = columns.iter().flat_map(|&(index, _, has_basis)| {
-            let cell = &row[index];
-            [Some(show(cell)), has_basis.then(|| cell.basis().map_or_else(String::new, |basis| basis.words().to_owned()))]
-        });
-        line(&mut out, cells.flatten());
+        line(&mut out, columns.iter().flat_map(|column| column.cells(&row[column.index])));
     }
     out
+}
+
+/// A column with what has to stand beside it.
+struct Shown<'a> {
+    index: usize,
+    column: &'a Column,
+    /// Units of its numbers, each once.
+    units: Vec<&'static str>,
+    has_basis: bool,
+}
+
+impl<'a> Shown<'a> {
+    fn new(table: &Table, index: usize, column: &'a Column) -> Self {
+        let mut units: Vec<&'static str> = Vec::new();
+        for row in table.rows() {
+            if let Cell::Number(number) = &row[index]
+                && !units.contains(&number.unit)
+            {
+                units.push(number.unit);
+            }
+        }
+        Self { index, column, units, has_basis: table.rows().iter().any(|row| row[index].basis().is_some()) }
+    }
+
+    fn headings(&self) -> impl Iterator<Item = String> {
+        let key = &self.column.key;
+        let first = match self.units[..] {
+            [unit] if !unit.is_empty() => format!("{key} [{unit}]"),
+            _ => key.clone(),
+        };
+        let unit = (self.units.len() > 1).then(|| format!("{key}_unit"));
+        let basis = self.has_basis.then(|| format!("{key}_basis"));
+        [Some(first), unit, basis].into_iter().flatten()
+    }
+
+    fn cells(&self, cell: &Cell) -> impl Iterator<Item = String> {
+        let unit = (self.units.len() > 1).then(|| match cell {
+            Cell::Number(number) => number.unit.to_owned(),
+            _ => String::new(),
+        });
+        let basis = self.has_basis.then(|| cell.basis().map_or_else(String::new, |basis| basis.words().to_owned()));
+        [Some(show(cell)), unit, basis].into_iter().flatten()
+    }
 }
 
 fn show(cell: &Cell) -> String {

@@ -119,6 +119,16 @@ fn markdown_shows_the_same_table() {
 }
 
 #[test]
+fn csv_gives_units_a_column_where_they_differ() {
+    let mut table = Table::new("Mixed", [Column::text("what", "what"), Column::number("value", "value")]);
+    table.row([Cell::text("size"), Cell::plain(crate::units::Bytes::gib(1))]);
+    table.row([Cell::text("power"), Cell::plain(crate::units::Watts(700.0))]);
+    table.row([Cell::text("count"), Cell::count(3)]);
+    table.row([Cell::text("words"), Cell::text("HBM2")]);
+    assert_eq!(csv(&table), "what,value,value_unit\r\nsize,1073741824,B\r\npower,700,W\r\ncount,3,\r\nwords,HBM2,\r\n");
+}
+
+#[test]
 fn csv_keeps_base_units_and_gives_the_basis_a_column() {
     assert_eq!(
         csv(&example()),

@@ -8,8 +8,8 @@
 use super::lora;
 use super::precision::Precision;
 use crate::workload::{
-    Activation, Adapters, Attention, AttentionKernel, Block, Checkpointing, Dense, Experts, Framework, Grouped, Latent, Layout, Linear,
-    Mlp, Norm, QkNorm, Role, Training,
+    Activation, Adapters, Attention, AttentionKernel, Block, Checkpointing, Decoder, Dense, Experts, Framework, Grouped, Latent, Layout,
+    Linear, Mlp, Norm, Positions, QkNorm, Training,
 };
 
 /// FP32 numbers.
@@ -24,72 +24,116 @@ pub(crate) struct Layer {
     pub(crate) kept: u64,
     /// The part of `kept` that attention's inside makes up: what selective recomputation saves.
     pub(crate) inside: u64,
-    /// Temporaries of its backward pass at their worst, gradients of its parameters aside.
+    /// Temporaries of its backward pass at their worst, beside all of `kept`; gradients of its parameters aside.
     pub(crate) working: u64,
+}
+
+/// What a part of a layer keeps, and what its backward pass needs beside that, per token.
+#[derive(Debug, Clone, Copy, Default)]
+struct Share {
+    kept: u64,
+    working: u64,
 }
 
 /// Counts a layer's kept bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Counter<'a> {
     precision: Precision,
+    /// Tokens, in sequences of `seq`.
     tokens: u64,
     seq: u64,
+    rotary: bool,
     kernel: AttentionKernel,
-    dropout: bool,
-    /// Whether a norm, and a gate with its function, is one kernel, and softmax stays in the width of products.
-    fused: bool,
     adapters: Option<&'a Adapters>,
+    dropout: bool,
+    /// Whether norms, activations and softmaxes are one kernel each, in the width of the stream.
+    fused: bool,
 }
 
 impl<'a> Counter<'a> {
-    /// For the decoder's layers.
-    pub(crate) const fn new(training: &'a Training, precision: Precision) -> Self {
+    /// For the layers of `text`.
+    pub(crate) fn new(text: &Decoder, training: &'a Training, precision: Precision) -> Self {
         Self {
             precision,
             tokens: training.tokens(),
             seq: training.seq,
+            rotary: text.positions == Positions::Rotary,
             kernel: training.attention,
-            dropout: training.dropout,
-            fused: matches!(training.framework, Framework::Megatron),
             adapters: training.method.adapters(),
+            dropout: training.dropout,
+            fused: training.framework == Framework::Megatron,
         }
+    }
+
+    /// For layers over `sequences` sequences of `seq` patches.
+    pub(crate) fn over(text: &Decoder, training: &'a Training, precision: Precision, sequences: u64, seq: u64) -> Self {
+        Self { tokens: sequences * seq, seq, adapters: None, ..Self::new(text, training, precision) }
     }
 
     /// One layer on a residual of `hidden`.
     pub(crate) fn layer(&self, block: &Block, hidden: u64) -> Layer {
-        let stream = self.precision.stream;
-        let norms = block.layout.norms() * self.norm(block.norm, hidden, stream);
-        let inside = match &block.attention {
-            Attention::Grouped(grouped) => self.grouped(grouped, hidden),
-            Attention::Latent(latent) => self.latent(latent, hidden),
-        };
-        let mut per_token = norms + self.projections(block, hidden);
+        let Precision { stream, product, .. } = self.precision;
+        let mut norms = block.layout.norms() * self.norm(block.norm, hidden, stream);
         if self.dropout {
-            // One byte per number of what attention and the MLP add to the residual.
-            per_token += 2 * hidden;
+            // One mask after attention and one after the MLP, a byte per element.
+            norms += 2 * hidden;
         }
-        per_token += match &block.mlp {
-            Mlp::Dense(dense) => self.dense(dense, hidden, Role::Down),
+        if block.layer_scale {
+            norms += 2 * hidden * product;
+        }
+        let attention = match &block.attention {
+            Attention::Grouped(grouped) => self.grouped(grouped),
+            Attention::Latent(latent) => self.latent(latent),
+        };
+        let shares_input = matches!(block.layout, Layout::Parallel { norms: 1 }) && !self.casts();
+        let mlp = match &block.mlp {
+            Mlp::Dense(dense) => self.dense(dense, hidden, shares_input),
             Mlp::Experts(experts) => self.experts(experts, hidden),
         };
-        let scores = self.scores(block.attention.heads());
-        let widest = block.linears(hidden).iter().map(|linear| linear.outputs * linear.active).max().unwrap_or(0);
+        let (scores, scores_working) = self.scores(block.attention.heads());
+        let attention_kept = norms + self.projections(block, hidden) + attention.kept;
+        // By the time attention's backward pass runs, the MLP has given back what it kept.
+        let late = (self.tokens * attention.working + scores_working).saturating_sub(self.tokens * mlp.kept);
         Layer {
             input: self.tokens * hidden * stream,
-            kept: self.tokens * (per_token + inside) + scores,
+            kept: self.tokens * (attention_kept + mlp.kept) + scores,
             inside: scores,
-            working: self.tokens * (2 * hidden * stream + 2 * widest * self.precision.product) + scores,
+            working: self.tokens * hidden * stream + late.max(self.tokens * mlp.working),
         }
+    }
+
+    /// The final norm and the input of the output head, per token.
+    pub(crate) fn end(&self, norm: Norm, hidden: u64) -> u64 {
+        self.norm(norm, hidden, self.precision.stream) + if self.precision.full { hidden * self.precision.product } else { 0 }
+    }
+
+    /// What all layers share: the tables of rotations, and a mask where one is given.
+    pub(crate) fn shared(&self, text: &Decoder, checkpointing: bool) -> u64 {
+        let rotated = match text.blocks.first().map(|run| run.block.attention) {
+            Some(Attention::Grouped(grouped)) => grouped.head_dim,
+            Some(Attention::Latent(latent)) => latent.rope,
+            None => 0,
+        };
+        let tables = if self.rotary { 2 * self.seq * rotated * self.precision.stream } else { 0 };
+        // Layers that are run again need the mask again, one byte per pair, and the positions.
+        let mask = if checkpointing && self.kernel == AttentionKernel::Masked { self.tokens * self.seq } else { 0 };
+        tables + mask
+    }
+
+    /// Whether products make narrower copies of what they read.
+    const fn casts(&self) -> bool {
+        self.precision.stream > self.precision.product
     }
 
     /// A norm over `width` features of numbers `from` bytes wide, per token; its result is counted with the products that read it.
     pub(crate) const fn norm(&self, norm: Norm, width: u64, from: u64) -> u64 {
+        let full = self.precision.full;
         match norm {
             Norm::Rms | Norm::RmsOffset if self.fused => width * from + FP32,
             // The input in FP32, and, for the weight's gradient, the normalised input.
-            Norm::Rms => width * (FP32 + if self.precision.full { from } else { 0 }) + FP32,
+            Norm::Rms => width * (FP32 + if full { from } else { 0 }) + FP32,
             // All in FP32 until the end; the weight plus one is a tensor that needs a gradient.
-            Norm::RmsOffset => width * (FP32 + if self.precision.full { FP32 } else { 0 }) + FP32,
+            Norm::RmsOffset => width * (FP32 + if full { FP32 } else { 0 }) + FP32,
             // One kernel: its input, mean and deviation.
             Norm::Layer | Norm::LayerNoBias => width * from + 2 * FP32,
         }
@@ -97,10 +141,10 @@ impl<'a> Counter<'a> {
 
     /// Inputs that products keep, per token: each distinct input once, or once per product where each casts it for itself.
     fn inputs(&self, linears: &[Linear]) -> u64 {
-        let Precision { product, full, stream, .. } = self.precision;
+        let Precision { product, full, .. } = self.precision;
         let mut bytes = 0;
         if full {
-            let copies = if stream > product { linears.len() as u64 } else { 1 };
+            let copies = if self.casts() { linears.len() as u64 } else { 1 };
             bytes += copies * product * linears.first().map_or(0, |linear| linear.inputs);
         }
         if let Some(adapters) = self.adapters {
@@ -123,22 +167,22 @@ impl<'a> Counter<'a> {
         bytes
     }
 
-    /// Inputs of attention's products.
+    /// Inputs of attention's products, per token.
     fn projections(&self, block: &Block, hidden: u64) -> u64 {
         let linears = block.attention.linears(hidden);
         let Some((output, inputs)) = linears.split_last() else { return 0 };
-        let shared = match block.layout {
-            // The MLP reads the same normalised input.
-            Layout::Parallel { norms: 1 } if self.precision.full && self.precision.stream == self.precision.product => 0,
-            _ => self.inputs(&inputs[..inputs.len().min(3)]),
+        let first = match block.attention {
+            Attention::Grouped(_) => self.inputs(inputs),
+            // The ways up from the latents have inputs of their own.
+            Attention::Latent(_) => inputs.chunk_by(|one, next| one.inputs == next.inputs).map(|group| self.inputs(group)).sum(),
         };
-        // Attention's result is kept by the kernel; a product that keeps it too keeps the same tensor.
+        // Attention's result is kept by the kernel; a product that keeps it too keeps the same tensor, an FP32 adapter a copy.
         let result = if self.precision.full { 0 } else { self.inputs(std::slice::from_ref(output)) };
-        shared + result
+        first + result
     }
 
-    /// Attention with grouped keys and values, per token, its inputs aside.
-    fn grouped(&self, grouped: &Grouped, _hidden: u64) -> u64 {
+    /// Attention with grouped keys and values, its inputs and scores aside.
+    fn grouped(&self, grouped: &Grouped) -> Share {
         let product = self.precision.product;
         let (q, kv) = (grouped.heads * grouped.head_dim, grouped.kv_heads * grouped.head_dim);
         let norms = match grouped.qk_norm {
@@ -146,70 +190,105 @@ impl<'a> Counter<'a> {
             QkNorm::Head => self.norm(Norm::Rms, q + kv, product) + FP32 * (grouped.heads + grouped.kv_heads - 1),
             QkNorm::Full => self.norm(Norm::Rms, q + kv, product) + FP32,
         };
-        norms + product * (2 * q + 2 * self.repeated(q, kv))
-    }
-
-    /// Width of keys as the kernel reads them.
-    const fn repeated(&self, q: u64, kv: u64) -> u64 {
-        match self.kernel {
+        let repeated = match self.kernel {
             AttentionKernel::Flash => kv,
             AttentionKernel::Masked | AttentionKernel::Eager => q,
-        }
+        };
+        let read = match (grouped.fused && self.kernel == AttentionKernel::Flash, self.rotary) {
+            // Values are a view of the fused product's whole result; rotated queries and keys are tensors of their own.
+            (true, true) => q + kv + (q + 2 * kv),
+            (true, false) => q + 2 * kv,
+            (false, _) => q + 2 * repeated,
+        };
+        // Gradients of the result and of all that the kernel read.
+        Share { kept: norms + product * (read + q), working: product * (2 * q + 2 * repeated) }
     }
 
-    fn latent(&self, latent: &Latent, hidden: u64) -> u64 {
+    fn latent(&self, latent: &Latent) -> Share {
         let product = self.precision.product;
-        let (q, value) = (latent.heads * (latent.nope + latent.rope), latent.heads * latent.value);
-        let ranks = latent.kv_rank + latent.q_rank.unwrap_or(0);
-        let _ = hidden;
-        let normed = if self.precision.full { ranks * product } else { 0 };
-        self.norm(Norm::Rms, ranks, product) + normed + product * (2 * q + 2 * value)
+        let (key, value) = (latent.heads * (latent.nope + latent.rope), latent.heads * latent.value);
+        let norms =
+            [latent.q_rank, Some(latent.kv_rank)].into_iter().flatten().map(|rank| self.norm(Norm::Rms, rank, product)).sum::<u64>();
+        // Values are a view of what the latent's way up makes, keys without position and all.
+        let read = 2 * key + latent.heads * (latent.nope + latent.value);
+        Share { kept: norms + product * (read + value), working: product * (2 * key + 2 * value) }
     }
 
-    /// What grows with heads and, for some kernels, with the square of the sequence.
-    const fn scores(&self, heads: u64) -> u64 {
+    /// What grows with heads and, for some kernels, with the square of the sequence: kept, and temporaries of the backward pass.
+    fn scores(&self, heads: u64) -> (u64, u64) {
         let product = self.precision.product;
+        let pairs = self.tokens * self.seq * heads;
         match self.kernel {
             // One FP32 number per row.
-            AttentionKernel::Flash => self.tokens * heads * FP32,
+            AttentionKernel::Flash => (self.tokens * heads * FP32, 0),
             // And the mask as numbers to add, one for all heads.
-            AttentionKernel::Masked => self.tokens * (heads * FP32 + self.seq * product),
-            // The softmax in FP32, and its copy in the width of products. Dropout keeps a mask of bytes, and its result instead of the copy.
+            AttentionKernel::Masked => (self.tokens * (heads * FP32 + self.seq * product), 0),
             AttentionKernel::Eager => {
-                let softmax = if self.fused { product } else { FP32 };
-                let dropped = if self.dropout { product + 1 } else { 0 };
-                let copy = if softmax == product || self.dropout { 0 } else { product };
-                self.tokens * self.seq * heads * (softmax + copy + dropped)
+                // The softmax in FP32 and its copy in the width of products; one tensor where both are the same, or the kernel is one.
+                let softmax = if product == FP32 || self.fused { product } else { FP32 + product };
+                // A mask of a byte, and the softmax after dropout, which takes the copy's place.
+                let dropped = match (self.dropout, self.fused || product == FP32) {
+                    (false, _) => 0,
+                    (true, false) => 1,
+                    (true, true) => 1 + product,
+                };
+                // Back through the softmax: the gradients of its result and of its input, its copy having been given back.
+                let working = if self.fused { 2 * product } else { 2 * FP32 - (softmax - FP32.max(product)) };
+                (pairs * (softmax + dropped), pairs * working)
             }
         }
     }
 
-    /// A dense MLP, per token.
-    fn dense(&self, dense: &Dense, hidden: u64, down: Role) -> u64 {
+    /// A dense MLP. Its first products may read what attention's have kept already.
+    fn dense(&self, dense: &Dense, hidden: u64, shares_input: bool) -> Share {
         let linears = dense.linears(hidden);
-        let Some((last, first)) = linears.split_last() else { return 0 };
+        let Some((down, first)) = linears.split_last() else { return Share::default() };
         let product = self.precision.product;
+        // Tensors as wide as the MLP's inside that its function and the gate's product keep.
         let between = match (dense.gated, dense.activation) {
-            // Gate and way up.
+            // Gate and way up: the function is computed again.
             (true, _) if self.fused => 2,
             // Gate, way up, and the function of the gate.
             (true, Activation::GeluElementary) => 6,
             (true, Activation::QuickGelu) => 4,
             (true, Activation::Silu | Activation::Gelu | Activation::Relu) => 3,
             (false, Activation::Silu | Activation::Gelu | Activation::Relu) => 1,
+            (false, Activation::GeluElementary) if self.fused => 1,
             (false, Activation::GeluElementary) => 4,
             (false, Activation::QuickGelu) => 2,
         };
-        debug_assert!(last.role == down);
-        self.inputs(first) + dense.ffn * between * product + self.inputs(std::slice::from_ref(last))
+        let inputs = if shares_input && self.adapters.is_none() { 0 } else { self.inputs(first) };
+        let kept = inputs + dense.ffn * between * product + self.inputs(std::slice::from_ref(down));
+        // Back through the gate's product: the gradients of its result and of both factors, the result itself having been given back.
+        let gradients = if dense.gated { 3 } else { 2 } * product;
+        let working = match self.adapters {
+            None => (gradients - product) * dense.ffn,
+            Some(adapters) => {
+                let wide = if adapters.fp32 { FP32 } else { product };
+                let adapted = |linear: &Linear| lora::adapts(&adapters.targets, linear.role);
+                let input = if adapted(down) { wide } else { 0 };
+                // An adapter's result and the same scaled, as the layer is run again; the input of the next one is not there yet.
+                let again = if first.iter().any(adapted) { 2 * wide } else { 0 };
+                let scaled = if adapted(down) { wide * hidden } else { 0 };
+                dense.ffn * again.max(gradients).max(2 * input).saturating_sub(input) + scaled
+            }
+        };
+        Share { kept, working }
     }
 
-    /// A mixture of experts, per token.
-    fn experts(&self, experts: &Experts, hidden: u64) -> u64 {
-        let router = self.precision.product * if self.precision.full { hidden } else { 0 } + 2 * FP32 * experts.count;
-        let shared = experts.shared.map_or(0, |shared| self.dense(&shared, hidden, Role::Down));
-        let outputs = self.precision.product * hidden * experts.active;
-        router + shared + outputs + experts.active * self.dense(&experts.each, hidden, Role::Down)
+    /// A mixture of experts.
+    fn experts(&self, experts: &Experts, hidden: u64) -> Share {
+        let Precision { product, full, .. } = self.precision;
+        // The router's input, its scores and their softmax in FP32.
+        let router = if full { hidden * product } else { 0 } + 2 * FP32 * experts.count;
+        let shared = experts.shared.map_or_else(Share::default, |shared| self.dense(&shared, hidden, true));
+        let each = self.dense(&experts.each, hidden, false);
+        // Each expert's result, kept for the gradient of its weight in the sum.
+        let results = product * hidden * experts.active;
+        Share {
+            kept: router + results + shared.kept + experts.active * each.kept,
+            working: shared.working.max(experts.active * (each.working + hidden * product)),
+        }
     }
 }
 

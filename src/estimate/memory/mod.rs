@@ -26,6 +26,7 @@ mod reservation;
 mod shard;
 mod states;
 mod stored;
+mod tower;
 mod train;
 
 pub use footprint::{Footprint, Memory, Moment, Part, Phase};

@@ -10,9 +10,10 @@ use super::piece::Piece;
 use super::pipeline;
 use super::precision::Precision;
 use super::shard::{self, Held, along_sequence};
+use super::tower;
 use crate::error::Result;
 use crate::units::Bytes;
-use crate::workload::{Blocks, Checkpointing, Model, Training};
+use crate::workload::{Blocks, Checkpointing, Model, Role, Training};
 
 /// The memory of one step of `training` on the GPU that needs most, in every phase, from the second step on (the first makes the optimizer's
 /// states only at its end and so never takes more).
@@ -47,24 +48,28 @@ pub fn train(model: &Model, training: &Training, overheads: &Overheads) -> Resul
 fn stage(piece: &Piece, held: &Held, training: &Training, workspace: Bytes) -> Vec<Moment> {
     let precision = Precision::of(&training.method);
     let Held { states, buffers, .. } = held;
-    let counter = Counter::new(training, precision);
+    let counter = Counter::new(&piece.model.text, training, precision);
     let model = &piece.model;
     let hidden = model.text.hidden;
     let rows = training.tokens().div_ceil(piece.sequence);
+    let full = training.checkpointing == Checkpointing::Full;
     let logits = if piece.last { Logits::of(model, training, &precision, training.tokens()) } else { Logits::default() };
     let layer = |block| {
         let layer = counter.layer(block, hidden);
         if piece.sequence == 1 { layer } else { along_sequence(layer, &counter.layer(block, 2 * hidden), piece.sequence) }
     };
-    let runs: Vec<(u64, Layer)> = model.text.blocks.iter().map(|Blocks { count, block }| (*count, layer(block))).collect();
-    let layers: u64 = runs.iter().map(|(count, layer)| count * stays(layer, training.checkpointing)).sum();
-    let stem = if piece.first { rows * hidden * precision.stream } else { 0 };
-    let head = if piece.last { rows * counter.norm(model.text.final_norm, hidden, precision.stream) } else { 0 };
     // FSDP casts what it gathers, and keeps no copies.
-    let casts = if precision.casts() && !held.buffers.cast { piece.parameters() * precision.product } else { 0 };
+    let casts = precision.casts() && !held.buffers.cast;
+    let runs: Vec<Run> = model.text.blocks.iter().map(|run| Run::new(run, layer(&run.block), piece, training, &precision, casts)).collect();
+    let layers: u64 = runs.iter().map(|run| run.count * run.stays).sum();
+    let end = if piece.last { rows * counter.end(model.text.final_norm, hidden) } else { 0 };
+    let copies = if casts { runs.iter().map(|run| run.count * run.casts).sum::<u64>() } else { 0 };
+    let head_copy = if casts && piece.last { model.text.vocab * hidden * precision.product } else { 0 };
     // Micro-batches that wait in the pipeline for their backward pass, beside the one that runs.
-    let waiting = (layers + stem).saturating_mul(piece.alive).div_ceil(piece.pieces) - (layers + stem);
-    let all = waiting + layers + stem + head + casts;
+    let waiting = layers.saturating_mul(piece.alive).div_ceil(piece.pieces) - layers;
+    let shared = counter.shared(&model.text, full);
+    let tower = if piece.first { tower::kept(model, training, &precision) } else { 0 };
+    let all = waiting + layers + end + shared + tower;
     let mut rest = Footprint::default();
     rest[Part::Weights] = Bytes(states.weights);
     rest[Part::Optimizer] = Bytes(states.optimizer);
@@ -79,35 +84,107 @@ fn stage(piece: &Piece, held: &Held, training: &Training, workspace: Bytes) -> V
         let mut footprint = rest;
         footprint[Part::Activations] = Bytes(activations);
         footprint[Part::Logits] = Bytes(logits);
-        footprint[Part::Gradients] = Bytes(if held.gradients_stand { states.gradients } else { gradients });
+        footprint[Part::Gradients] = Bytes(if held.gradients_stand { states.gradients } else { gradients.min(states.gradients) });
         footprint[Part::Optimizer] += Bytes(update);
         footprint[Part::Workspace] += Bytes(buffer);
         Moment { phase, footprint }
     };
+    // Under checkpointing autograd keeps no copy of a layer's weights; autocast's own cache of them lives to the end of the forward pass.
+    let kept_copies = if full { 0 } else { copies };
     let mut moments = vec![
         Moment { phase: Phase::Rest, footprint: rest },
-        moment(Phase::Forward, all, logits.forward, 0),
-        moment(Phase::Loss, all, logits.loss, 0),
+        moment(Phase::Forward, all + copies + head_copy, logits.forward, 0),
+        moment(Phase::Loss, all + kept_copies + head_copy, logits.loss, 0),
     ];
-    // Activations fall and gradients rise in equal steps through a run of equal layers, so the worst layer is the last or the first of a run.
-    let mut left = layers;
-    let mut worst = moment(Phase::Backward, all, logits.head, 0);
-    let mut done = 0;
-    let total: u64 = runs.iter().map(|(count, _)| count).sum();
-    for (count, layer) in runs.iter().rev() {
-        let recomputed = if training.checkpointing == Checkpointing::Full { layer.kept } else { 0 };
-        for at in [0, count - 1] {
-            let gradients = states.gradients * (done + at + 1) / total;
-            let kept = waiting + left - at * stays(layer, training.checkpointing);
-            let here = moment(Phase::Backward, stem + casts + kept + recomputed + layer.working, logits.after, gradients);
-            if here.footprint.total() > worst.footprint.total() {
-                worst = here;
-            }
+    // The gradient of a head of its own is done with when the head is; that of a tied one waits for the embedding's and is counted as a temporary.
+    let table = model.text.vocab * hidden * precision.gradient;
+    let tied = model.text.tied && piece.first && piece.last;
+    let (head_gradient, pending) = match (precision.full && piece.last, tied) {
+        (true, true) => (0, table),
+        (true, false) => (table, 0),
+        (false, _) => (0, 0),
+    };
+    let mut worst = moment(Phase::Backward, all + kept_copies + head_copy, logits.head, 0);
+    let mut offer = |activations, gradients| {
+        let here = moment(Phase::Backward, activations, logits.after, gradients);
+        if here.footprint.total() > worst.footprint.total() {
+            worst = here;
         }
-        left -= count * stays(layer, training.checkpointing);
-        done += count;
+    };
+    // Activations fall and gradients rise in equal steps through a run of equal layers, so the worst layer is the last or the first of a run.
+    let mut left = layers + kept_copies;
+    let mut gradients = head_gradient;
+    for run in runs.iter().rev() {
+        let Run { count, layer, gradient, .. } = run;
+        let step = run.stays + if full { 0 } else { run.casts };
+        for at in [0, count - 1] {
+            let recomputed = if full { layer.kept + run.casts } else { layer.inside * u64::from(run.reruns) };
+            let below = waiting + left - at * step + shared + tower + recomputed + pending;
+            // Where a layer's backward pass is at its worst, most of its own gradients are yet to come; at its end it has given back what it kept.
+            offer(below + layer.working, gradients + at * gradient + run.first);
+            offer(below - step.min(below) - recomputed.min(below - step.min(below)) + 2 * layer.input, gradients + (at + 1) * gradient);
+        }
+        left -= count * step;
+        gradients += count * gradient;
+    }
+    // The embedding's gradient is as large as its table; a tied head's is added to it, which makes a third.
+    if precision.full && piece.first {
+        let sum = if tied { 2 * table } else { 0 };
+        offer(waiting + left + shared + tower + sum, gradients + table);
     }
     moments.push(worst);
     moments.push(moment(Phase::Update, 0, logits.after, states.gradients));
     moments
+}
+
+/// A run of equal layers, in bytes.
+struct Run {
+    count: u64,
+    layer: Layer,
+    /// What one of them leaves for its backward pass.
+    stays: u64,
+    /// Whether attention's inside is run again.
+    reruns: bool,
+    /// Gradients of one of them.
+    gradient: u64,
+    /// The gradient that is there when the MLP's backward pass is at its worst: of its last product.
+    first: u64,
+    /// BF16 copies of the weights of one of them, made by autocast.
+    casts: u64,
+}
+
+impl Run {
+    fn new(run: &Blocks, layer: Layer, piece: &Piece, training: &Training, precision: &Precision, casts: bool) -> Self {
+        let mut of = Self {
+            count: run.count,
+            layer,
+            stays: stays(&layer, training.checkpointing),
+            reruns: training.checkpointing == Checkpointing::Selective,
+            gradient: 0,
+            first: 0,
+            casts: 0,
+        };
+        match training.method.adapters() {
+            None => of.gradient = piece.layer(&run.block) * precision.gradient,
+            Some(adapters) => {
+                for linear in run.block.linears(piece.model.text.hidden) {
+                    if lora::adapts(&adapters.targets, linear.role) {
+                        of.gradient += piece.copies(&linear) * adapters.rank * (linear.inputs + linear.outputs) * precision.gradient;
+                    }
+                }
+            }
+        }
+        if precision.full || casts {
+            for linear in run.block.linears(piece.model.text.hidden) {
+                let elements = linear.matrix() * piece.copies(&linear);
+                if linear.role == Role::Down && precision.full {
+                    of.first += elements * precision.gradient;
+                }
+                if casts {
+                    of.casts += elements * precision.product;
+                }
+            }
+        }
+        of
+    }
 }
