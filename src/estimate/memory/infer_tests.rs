@@ -97,6 +97,35 @@ fn weights_and_cache_are_those_of_the_shapes() {
 }
 
 #[test]
+fn every_models_cache_is_the_published_one() {
+    let catalog = crate::catalog::Catalog::embedded().unwrap();
+    for (name, bytes) in [
+        ("Llama-2-7B", 524_288),
+        ("Llama-2-13B", 819_200),
+        ("Llama-2-70B", 327_680),
+        ("Llama-3.1-8B", 131_072),
+        ("Llama-3.1-70B", 327_680),
+        ("Llama-3.1-405B", 516_096),
+        ("Qwen2.5-7B", 57_344),
+        ("Qwen2.5-32B", 262_144),
+        ("Qwen2.5-72B", 327_680),
+        ("Qwen3-8B", 147_456),
+        ("Qwen3-30B-A3B", 98_304),
+        ("Mistral-7B-v0.1", 131_072),
+        ("Mixtral-8x7B", 131_072),
+        ("Gemma-2-9B", 344_064),
+        ("Qwen2-VL-2B", 28_672),
+        ("InternVL2-26B", 196_608),
+        ("DeepSeek-V3", 70_272),
+    ] {
+        let model = crate::workload::named(&catalog, name).unwrap();
+        let rest = at_rest(&model, Inference::new(Precision::Bf16, 3, 1000, 24));
+        assert_eq!(rest[Part::KvCache], Bytes(bytes * 3 * 1024), "{name}");
+        assert_eq!(rest[Part::Weights], Bytes(2 * model.parameters()), "{name}");
+    }
+}
+
+#[test]
 fn a_windowed_layer_keeps_its_window() {
     let full = block(Attention::Grouped(grouped(16, 8, 256)), Mlp::Dense(dense(14336)));
     let windowed = block(Attention::Grouped(Grouped { window: Some(4096), ..grouped(16, 8, 256) }), Mlp::Dense(dense(14336)));
