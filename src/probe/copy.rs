@@ -11,7 +11,9 @@
 //! pin. Pageable copies occupy the calling thread until they are done, so there is no `both` for them, and they are timed without a gate.
 //!
 //! Small copies rotate over slots, so that the same line is not copied again at once. All data is an address-dependent pattern. What arrived on
-//! the device is compared by a kernel, what arrived on the host by the host, word by word; the targets were cleared before.
+//! the device is compared by a kernel, what arrived on the host by the host, word by word; the targets were cleared before. What is compared is
+//! the last copy into each slot: an error that came and went, under later copies into the same slot, is not seen. (Comparing every copy on the
+//! host would take longer than the copies.)
 
 use super::facts::{gpu_on, l2, needs_gpu, power_of_two_below, size, unknown, usable};
 use super::pinned::Pinned;

@@ -15,7 +15,8 @@
 //! a GPU has eight peers at most, so access that earlier pairs had is ended when there are too many; where that does not help because
 //! other programs hold them, the pair is waived.
 //!
-//! The data is an address-dependent pattern, and every word of what arrived is compared: links have been seen that are fast and wrong.
+//! The data is an address-dependent pattern, and every word of what arrived is compared: links have been seen that are fast and wrong. An
+//! error that came and went, under later copies into the same place, is not seen.
 
 use super::facts::{gpu_on, l2, needs_gpu, power_of_two_below, size, unknown, usable};
 use super::rig::{Bench, EventClock, VECTOR, operation, too_large, waived};
