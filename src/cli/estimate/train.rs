@@ -16,6 +16,8 @@ use crate::workload::{
 };
 
 #[derive(Debug, Args)]
+// A negative number is then a wrong value of its option, not an unknown option.
+#[command(allow_negative_numbers = true)]
 pub(super) struct Arguments {
     #[command(flatten)]
     model: model::ModelArguments,
