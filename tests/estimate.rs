@@ -249,9 +249,11 @@ fn impossible_wishes_are_one_line_and_exit_2() {
     train("--batch 1.5", "--batch");
     train("--batch 99999999999999999999", "--batch");
     train("--seq 0", "sequence length");
-    train("--tp 3", "expected a tensor-parallel degree");
+    train("--tp 3", "32 heads cannot be divided among 3 tensor-parallel GPUs");
     train("--gpus 6 --tp 4", "6 GPUs cannot be divided");
     train("--pp 0", "pipeline-parallel degree");
+    train("--pp 64", "32 layers of Llama-3.1-8B cannot make 64 stages");
+    train("--ep 2", "it has no experts");
     train("--lora-rank 5000", "rank");
     train("--lora-rank 0", "rank");
     train("--lora-targets q,head", "expected a number, all-linear, or names of q, v, k, o, gate, up, down");
@@ -265,6 +267,7 @@ fn impossible_wishes_are_one_line_and_exit_2() {
     train("--price 2.5", "--price is for time and cost");
     train("--instance aws:p5.48xlarge", "cannot be used with");
     train("--layers 4", "more than one model was given");
+    refused("estimate", "requires a subcommand");
     refused("estimate train --model llama-3.1-8b --gpu H200", "--method");
     refused("estimate train --method lora --gpu H200", "no model was given");
     refused("estimate train --model llama-3.1-8b --method full --gpu H200", "expected one of full-fp32");
@@ -274,7 +277,7 @@ fn impossible_wishes_are_one_line_and_exit_2() {
     refused("estimate train --layers 32 --hidden 4096 --method lora --gpu H200", "--heads");
     refused("estimate infer --model llama-3.1-8b --tp 5 --gpu H200", "tensor-parallel degree");
     refused("estimate infer --model llama-3.1-8b --precision int5.5 --gpu H200", "precision");
-    refused("estimate infer --model llama-3.1-8b --batch 68719476736 --seq 4096 --gpu H200", "");
+    refused("estimate infer --model llama-3.1-8b --batch 68719476736 --seq 4096 --gpu H200", "give a smaller one");
     refused("estimate infer --config absent.json --gpu H200", "reading absent.json");
     for (options, said) in [
         ("--method full-bf16", r#"the guide's calculator has no method "full_bf16""#),

@@ -18,6 +18,7 @@ mod train;
 mod words;
 
 #[derive(Debug, Args)]
+#[command(arg_required_else_help = false)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     job: Job,

@@ -169,7 +169,7 @@ impl Arguments {
             cross_entropy: self.cross_entropy.unwrap_or(usual.cross_entropy),
             grad_accum: self.grad_accum.unwrap_or(usual.grad_accum),
             parallel: Parallel {
-                gpus: self.gpus.or(gpus).unwrap_or_else(|| tensor.saturating_mul(pipeline)),
+                gpus: self.gpus.or(gpus).unwrap_or_else(|| tensor.saturating_mul(pipeline).max(1)),
                 data: self.parallel.unwrap_or(Data::Ddp),
                 tensor,
                 sequence: self.sequence_parallel,
