@@ -11,7 +11,7 @@ use super::pipeline;
 use super::precision::Precision;
 use super::shard::{self, Held, along_sequence};
 use super::tower;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::units::Bytes;
 use crate::workload::{Blocks, Checkpointing, Model, Role, Training};
 
@@ -20,9 +20,12 @@ use crate::workload::{Blocks, Checkpointing, Model, Role, Training};
 ///
 /// # Errors
 /// [`Error::Usage`](crate::error::Error::Usage) for settings that cannot be: see [`Training::check`]; a LoRA rank above a dimension; a
-/// degree of sharing that the model's dimensions do not allow.
+/// degree of sharing that the model's dimensions do not allow; images for a model without eyes.
 pub fn train(model: &Model, training: &Training, overheads: &Overheads) -> Result<Memory> {
     training.check()?;
+    if training.images.count > 0 && model.vision.is_none() {
+        return Err(Error::usage(format!("model {}: it takes no images; leave them out", model.name)));
+    }
     shard::check(model, training)?;
     if let Some(adapters) = training.method.adapters() {
         lora::check(model, adapters)?;
