@@ -94,19 +94,54 @@ struct SystemFile {
     system: Vec<System>,
 }
 
+/// One of the catalog's lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shelf {
+    /// [`Catalog::gpus`].
+    Gpus,
+    /// [`Catalog::links`].
+    Links,
+    /// [`Catalog::models`].
+    Models,
+    /// [`Catalog::instances`].
+    Instances,
+    /// [`Catalog::generations`].
+    Generations,
+    /// [`Catalog::systems`].
+    Systems,
+}
+
+impl Shelf {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Gpus, Self::Links, Self::Models, Self::Instances, Self::Generations, Self::Systems];
+}
+
 impl Catalog {
     /// The catalog that comes with the program.
     ///
     /// # Errors
     /// [`Error::Content`] should the embedded data be malformed, which the tests exclude.
     pub fn embedded() -> Result<Self> {
+        Self::embedded_only(&Shelf::ALL)
+    }
+
+    /// Only these lists of it, the others empty: for a program that is to answer within milliseconds, most of which is parsing.
+    ///
+    /// # Errors
+    /// [`Error::Content`] as [`Self::embedded`].
+    pub fn embedded_only(shelves: &[Shelf]) -> Result<Self> {
+        let wants = |shelf| shelves.contains(&shelf);
         Ok(Self {
-            gpus: parse::<GpuFile>(GPUS, "gpus.toml")?.gpu,
-            links: parse::<LinkFile>(LINKS, "links.toml")?.link,
-            models: parse::<ModelFile>(MODELS, "models.toml")?.model,
-            instances: parse::<CloudFile>(CLOUDS, "clouds.toml")?.instance,
-            generations: parse::<GenerationFile>(GENERATIONS, "generations.toml")?.generation,
-            systems: parse::<SystemFile>(SYSTEMS, "systems.toml")?.system,
+            gpus: if wants(Shelf::Gpus) { parse::<GpuFile>(GPUS, "gpus.toml")?.gpu } else { Vec::new() },
+            links: if wants(Shelf::Links) { parse::<LinkFile>(LINKS, "links.toml")?.link } else { Vec::new() },
+            models: if wants(Shelf::Models) { parse::<ModelFile>(MODELS, "models.toml")?.model } else { Vec::new() },
+            instances: if wants(Shelf::Instances) { parse::<CloudFile>(CLOUDS, "clouds.toml")?.instance } else { Vec::new() },
+            generations: if wants(Shelf::Generations) {
+                parse::<GenerationFile>(GENERATIONS, "generations.toml")?.generation
+            } else {
+                Vec::new()
+            },
+            systems: if wants(Shelf::Systems) { parse::<SystemFile>(SYSTEMS, "systems.toml")?.system } else { Vec::new() },
         })
     }
 

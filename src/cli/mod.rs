@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Shelf};
 use crate::error::{Error, Result};
 use crate::lang::Lang;
 use crate::probe::Effort;
@@ -299,11 +299,16 @@ fn width() -> usize {
 
 /// The catalog: the built-in one, with the file asked for, or the user's own, laid over it.
 fn catalog(common: &Common) -> Result<Catalog> {
+    catalog_of(common, &Shelf::ALL)
+}
+
+/// The same where only these lists are needed; with a file of the user's all are read, since its entries refer to each other.
+fn catalog_of(common: &Common, shelves: &[Shelf]) -> Result<Catalog> {
     if let Some(path) = &common.catalog {
         return Catalog::with_file(path);
     }
     let own = user_folder("XDG_CONFIG_HOME", ".config").map(|folder| folder.join("gpu-assay/catalog.toml"));
-    own.filter(|path| path.exists()).map_or_else(Catalog::embedded, |path| Catalog::with_file(&path))
+    own.filter(|path| path.exists()).map_or_else(|| Catalog::embedded_only(shelves), |path| Catalog::with_file(&path))
 }
 
 /// A folder of the user's: what `variable` names, else `usual` in the home. A relative path is nobody's folder.

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::super::{Common, Format, Status, catalog, print, print_tables};
+use super::super::{Common, Format, Status, catalog_of, print, print_tables};
 use super::show::{Estimate, show};
 use super::train::{gigabytes_of_guide, guide_table};
 use super::{Formula, Shared, json, model, place, refuse_beyond_guide, words};
@@ -87,7 +87,7 @@ pub(super) struct Arguments {
 
 pub(super) fn infer(common: &Common, arguments: &Arguments) -> Result<Status> {
     arguments.shared.check()?;
-    let catalog = catalog(common)?;
+    let catalog = catalog_of(common, &arguments.shared.shelves(&arguments.model, &arguments.place))?;
     if arguments.shared.formula == Formula::Guide {
         return guide(common, arguments, &catalog);
     }

@@ -6,6 +6,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Common, Status};
+use crate::catalog::Shelf;
 use crate::error::{Error, Result};
 use crate::estimate::fit::Verdict;
 
@@ -76,6 +77,13 @@ impl Shared {
             return Err(Error::usage("--require-fit needs an estimate with an interval; leave out --formula guide"));
         }
         Ok(())
+    }
+
+    /// The lists of the catalog that an answer needs: parsing the others would take longer than estimating.
+    fn shelves(&self, model: &model::ModelArguments, place: &place::PlaceArguments) -> Vec<Shelf> {
+        let exact = self.formula == Formula::Exact;
+        let needed = [(Shelf::Models, model.is_named()), (Shelf::Gpus, exact), (Shelf::Instances, exact && place.is_instance())];
+        needed.into_iter().filter(|(_, needed)| *needed).map(|(shelf, _)| shelf).collect()
     }
 
     fn status(&self, verdict: Verdict) -> Status {

@@ -62,6 +62,11 @@ const NOTHING: Hand =
     Hand { params_billion: None, layers: None, hidden: None, heads: None, kv_heads: None, head_dim: None, vocab: None, ffn: None };
 
 impl ModelArguments {
+    /// Whether a model of the catalog is meant.
+    pub(super) const fn is_named(&self) -> bool {
+        self.model.is_some()
+    }
+
     /// The model with all its shapes.
     pub(super) fn exact(&self, catalog: &Catalog) -> Result<Model> {
         match (&self.model, &self.config, &self.hand) {

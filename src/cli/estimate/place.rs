@@ -25,6 +25,13 @@ pub(super) struct PlaceArguments {
     instance: Option<String>,
 }
 
+impl PlaceArguments {
+    /// Whether a cloud's instance is meant.
+    pub(super) const fn is_instance(&self) -> bool {
+        self.instance.is_some()
+    }
+}
+
 /// A place, with what is known of its fixed costs.
 pub(super) struct Place {
     /// The GPU; `None` where there is none to compare with.
