@@ -26,12 +26,20 @@ impl Catalog {
         let failed = |source| Error::File { doing: "reading", path: path.to_owned(), source, remedy: "check the path and its permissions" };
         let mut bytes = Vec::new();
         File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes)).map_err(failed)?;
-        let wrong = |why: String| Error::Content { path: path.to_owned(), why, remedy: "correct the catalog file".to_owned() };
+        let wrong = |why: String| malformed(path, why);
         if bytes.len() as u64 > LARGEST_FILE {
             return Err(wrong(format!("expected a catalog of at most {} MiB but found a larger file", LARGEST_FILE >> 20)));
         }
         let text = String::from_utf8(bytes).map_err(|_| wrong("expected UTF-8 text but found other bytes".to_owned()))?;
-        Self::embedded()?.overlaid(&text).map_err(wrong)
+        Self::embedded()?.with_text(&text, path)
+    }
+
+    /// This catalog with the entries of `text`, in the form of a user's file, laid over it; `path` is for errors.
+    ///
+    /// # Errors
+    /// [`Error::Content`] naming the entry and the key that is wrong.
+    pub fn with_text(self, text: &str, path: &Path) -> Result<Self> {
+        self.overlaid(text).map_err(|why| malformed(path, why))
     }
 
     /// This catalog with the entries of `text` laid over it; what is wrong with them, otherwise.
@@ -51,6 +59,10 @@ impl Catalog {
         }
         Ok(self)
     }
+}
+
+fn malformed(path: &Path, why: String) -> Error {
+    Error::Content { path: path.to_owned(), why, remedy: "correct the catalog file".to_owned() }
 }
 
 /// How one kind of entry is told apart, and where its built-in ones stand.
