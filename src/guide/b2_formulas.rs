@@ -408,3 +408,51 @@ pub(super) fn errata(input: &Input<'_>) -> Vec<Erratum> {
     })
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::lang::Lang;
+
+    fn values() -> Vec<(&'static str, Cell, Cell)> {
+        let catalog = Catalog::embedded().unwrap();
+        let input = Input { catalog: &catalog, here: None, recorded: &[], lang: Lang::En };
+        rows(&input).into_iter().map(|row| (row.name.en, row.guide, row.right)).collect()
+    }
+
+    fn number(cell: &Cell) -> f64 {
+        match cell {
+            Cell::Number(number) => number.value,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn right_values_are_those_of_the_true_shape() {
+        const PARAMETERS: f64 = 8_291_375_616.0;
+        let values = values();
+        let of = |name: &str| {
+            let (_, guide, right) = values.iter().find(|(found, ..)| *found == name).unwrap();
+            (number(guide), number(right))
+        };
+        let near = |found: f64, expected: f64| assert!((found / expected - 1.0).abs() < 1e-4, "{found} instead of {expected}");
+        near(of("full, FP32").0, 20.0 * PARAMETERS);
+        near(of("full, FP32").1, 16.0 * PARAMETERS);
+        near(of("full, mixed").1, 16.0 * PARAMETERS);
+        near(of("full, mixed, gradients in FP32").1, 18.0 * PARAMETERS);
+        assert_eq!(of("weights, BF16").1, 2.0 * PARAMETERS);
+        // 64 × (4 × 3584 + 2 × (3584 + 512) + …) over 28 layers: q and o are 3584 + 3584, k and v 3584 + 512.
+        assert_eq!(of("LoRA parameters (r=64 on q, k, v, o)").1, 64.0 * 28.0 * (2.0 * 7168.0 + 2.0 * 4096.0));
+        assert_eq!(of("KV cache of 4,096 tokens"), (65_536.0 * 4096.0, 57_344.0 * 4096.0));
+    }
+
+    #[test]
+    fn activations_fall_with_every_means_to_save_them() {
+        let values = values();
+        let activations: Vec<f64> =
+            values.iter().filter(|(name, ..)| name.starts_with("activations")).map(|(.., right)| number(right)).collect();
+        assert_eq!(activations.len(), 3);
+        assert!(activations.is_sorted_by(|a, b| a > b), "{activations:?}");
+    }
+}

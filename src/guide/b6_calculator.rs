@@ -8,12 +8,12 @@ use super::errata::Erratum;
 use super::jobs::{self, Job, MIXED, Spread};
 use super::{Input, Section};
 use crate::estimate::guide_formula::{self, Setting, Shape};
-use crate::estimate::memory::{Memory, Part};
+use crate::estimate::memory::{Memory, Part, Phase};
 use crate::figure::{Basis, Figure};
 use crate::lang::Text;
 use crate::table::{Cell, Column, Table};
 use crate::units::Bytes;
-use crate::workload::{Checkpointing, Inference, Method, Model, Precision, Quantised, Training};
+use crate::workload::{Checkpointing, Inference, Method, Model, Optimizer, Precision, Quantised, Training};
 
 pub(super) const SECTION: Section = Section { id: "B.6", title: Text::new("The calculator", "VRAM 계산기"), tables };
 
@@ -226,8 +226,59 @@ fn at_peak(memory: &Memory, part: Text) -> Figure<Bytes> {
     }
 }
 
-/// Models that the calculator knows with another shape than they have.
+/// What the calculator has wrong by itself: shapes, and states of optimizers that B.2 does not speak of.
 pub(super) fn errata(input: &Input<'_>) -> Vec<Erratum> {
+    let mut found = shapes(input);
+    found.extend(optimizers(input));
+    found
+}
+
+/// Master copies counted where there is none, and forgotten where there is one.
+fn optimizers(input: &Input<'_>) -> Vec<Erratum> {
+    let cases = [
+        (
+            guide_formula::Method::FullFp32,
+            guide_formula::Optimizer::Adam8bit,
+            Method::FullFp32,
+            Optimizer::Adam8bit,
+            Text::new(
+                "two moments of a byte each; FP32 weights need no master copy",
+                "1바이트 모멘트 두 개뿐이다. FP32 가중치에는 마스터 사본이 없다",
+            ),
+        ),
+        (
+            guide_formula::Method::FullMixed,
+            guide_formula::Optimizer::Sgd,
+            MIXED,
+            Optimizer::SgdMomentum,
+            Text::new(
+                "momentum and the FP32 master copy, which SGD on 16-bit weights needs as much as Adam does",
+                "모멘텀과 FP32 마스터 사본이 필요하다. 16비트 가중치라면 SGD도 Adam과 마찬가지다",
+            ),
+        ),
+    ];
+    let Some((shape, model)) = Shape::named(input.catalog, jobs::EXAMPLE).zip(jobs::model(input, jobs::EXAMPLE)) else { return Vec::new() };
+    // The calculator's own count of parameters would hide the mistake behind another one.
+    let shape = Shape { params_billion: model.parameters() as f64 / 1e9, ..shape };
+    let case = |(guide_method, guide_optimizer, method, optimizer, why): (_, _, _, _, Text)| {
+        let answer = guide_formula::train(&shape, &Setting { optimizer: guide_optimizer, ..Setting::new(guide_method) }).ok()?;
+        let memory = Job::Train(Training { optimizer, ..Training::new(method, 1, 2048) }).memory(&model, &jobs::unnamed())?;
+        let rest = memory.moments.iter().find(|moment| moment.phase == Phase::Rest)?;
+        let right = Figure::new(rest.footprint[Part::Optimizer], Basis::Datasheet, format!("shape of {}", model.name));
+        Some(Erratum {
+            section: "B.6",
+            item: Text::new("{}, states of {} under {}", "{}, {}의 상태({})")
+                .fill(input.lang, &[&model.name, &guide_optimizer, &guide_method]),
+            guide: Cell::figure(&guide(answer.optimizer_memory_gb)),
+            right: Cell::figure(&right),
+            why: input.say(why).to_owned(),
+        })
+    };
+    cases.into_iter().filter_map(case).collect()
+}
+
+/// Models that the calculator knows with another shape than they have.
+fn shapes(input: &Input<'_>) -> Vec<Erratum> {
     /// Parameters are given to three digits.
     const ROUNDING: f64 = 0.005;
     let mut found = Vec::new();

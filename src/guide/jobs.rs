@@ -232,3 +232,78 @@ pub(super) fn count_cell(count: Option<&Figure<f64>>) -> Cell {
         Cell::figure_as(count, shown)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::lang::Lang;
+    use crate::workload::Precision;
+
+    fn with<R>(test: impl FnOnce(&Input<'_>) -> R) -> R {
+        let catalog = Catalog::embedded().unwrap();
+        test(&Input { catalog: &catalog, here: None, recorded: &[], lang: Lang::En })
+    }
+
+    #[test]
+    fn every_size_and_the_example_have_a_model_near_it() {
+        with(|input| {
+            for (size, name) in SIZES {
+                let billions: f64 = size.trim_end_matches('B').parse().unwrap();
+                let parameters = model(input, name).unwrap().parameters() as f64 / 1e9;
+                assert!((parameters / billions - 1.0).abs() < 0.05, "{name} has {parameters} B");
+            }
+            assert_eq!(model(input, EXAMPLE).unwrap().parameters(), 8_291_375_616);
+        });
+    }
+
+    #[test]
+    fn a_larger_board_of_a_kind_never_takes_more_of_them() {
+        with(|input| {
+            let model = model(input, "Llama-2-13B").unwrap();
+            let train = Job::Train(Training::new(MIXED, 1, 2048)).recomputed().unwrap();
+            for job in [train, Job::Infer(Inference::new(Precision::Bf16, 4, 4096, 0))] {
+                let mut boards: Vec<Board<'_>> = input.catalog.gpus.iter().map(Board::of).collect();
+                boards.sort_by_key(|board| board.room.capacity.low);
+                let mut spread = Spread::new(&job, &model, MOST_GPUS);
+                // Overheads differ between generations, so only boards with the same ones can be compared.
+                for hopper in [false, true] {
+                    let of_kind = boards.iter().filter(|board| board.model.is_some_and(|m| (m.compute_capability().0 >= 9) == hopper));
+                    let counts: Vec<f64> =
+                        of_kind.map(|board| board.fewest(&mut spread).map_or(f64::INFINITY, |count| count.value)).collect();
+                    assert!(counts.is_sorted_by(|a, b| a >= b), "{counts:?}");
+                    assert!(counts.contains(&1.0) && counts[0] > 1.0, "{counts:?}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn the_count_found_is_the_first_that_surely_fits() {
+        with(|input| {
+            let model = model(input, "Llama-2-13B").unwrap();
+            let job = Job::Train(Training::new(MIXED, 1, 2048)).recomputed().unwrap();
+            let board = board(input, "A100 SXM 80GB").unwrap();
+            let found = board.fewest(&mut Spread::new(&job, &model, MOST_GPUS)).unwrap();
+            for gpus in 1..=found.value as u64 {
+                let sure = board.verdict(&job, &model, gpus) == Some(Verdict::Yes);
+                assert_eq!(sure, gpus as f64 == found.value, "{gpus} of {}", found.value);
+            }
+            assert!(found.low <= found.value && found.value > 1.0);
+        });
+    }
+
+    #[test]
+    fn adapters_are_counted_by_true_widths() {
+        with(|input| {
+            let count = |name: &str, rank, all: bool| {
+                let adapts = |role| if all { !matches!(role, Role::Head | Role::Router) } else { is_attention(role) };
+                adapter_parameters(&model(input, name).unwrap(), rank, adapts)
+            };
+            assert_eq!(count("Llama-2-7B", 16, true), 39_976_960);
+            assert_eq!(count("Llama-3.1-8B", 16, true), 41_943_040);
+            assert_eq!(count("Qwen2.5-7B", 16, true), 40_370_176);
+            assert_eq!(count("Llama-2-7B", 16, false), 16_777_216);
+        });
+    }
+}
