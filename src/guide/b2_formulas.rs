@@ -276,18 +276,24 @@ fn activations(example: &Example<'_>) -> Vec<Row> {
     let heads = text.blocks.first().map_or(0, |run| run.block.attention.heads()) as f64;
     let all = layers * tokens * width * (34.0 + 5.0 * heads * TRAIN_SEQ as f64 / width) * 2.0;
     let with = |attention, checkpointing| example.train(Training { attention, checkpointing, ..Training::new(MIXED, BATCH, TRAIN_SEQ) });
-    let row = |name, guide: (&str, f64), attention, checkpointing, parts: &[Part], rule: Text, why| {
+    // What is alive when the forward pass ends. With checkpointing one layer at a time is recomputed beside that.
+    let alive = |attention, checkpointing| {
         let memory = with(attention, checkpointing)?;
-        Some(Row::new("B.2.4", name, (guide.0, bytes(guide.1)), (example.input.say(rule), example.parts(&memory, parts)), Some(why)))
+        Some(memory.moments.iter().find(|moment| moment.phase == Phase::Forward)?.footprint[Part::Activations])
+    };
+    let eager = alive(AttentionKernel::Eager, Checkpointing::None);
+    let flash = alive(AttentionKernel::Flash, Checkpointing::None);
+    let inputs = alive(AttentionKernel::Flash, Checkpointing::Full);
+    let recomputed = inputs.zip(flash).map(|(inputs, all)| inputs + bytes(all.as_f64() / layers));
+    let row = |name, guide: (&str, f64), right: Option<Bytes>, rule: Text, why| {
+        Some(Row::new("B.2.4", name, (guide.0, bytes(guide.1)), (example.input.say(rule), example.exact(right?)), Some(why)))
     };
     let formula = "L·B·S·d·(34 + 5·h·S/d)·2";
     let rows = [
         row(
             Text::new("activations, scores written out (eager)", "활성값, 점수를 저장하는 어텐션(eager)"),
             (formula, all),
-            AttentionKernel::Eager,
-            Checkpointing::None,
-            &[Part::Activations],
+            eager,
             Text::new("tensor by tensor, as autograd keeps them", "autograd가 보관하는 텐서별 합"),
             Text::new(
                 "Korthikanti et al. already count bytes: times 2 counts twice; and 34 is GPT's layer, with biases, dropout and a 4·d GELU",
@@ -297,9 +303,7 @@ fn activations(example: &Example<'_>) -> Vec<Row> {
         row(
             Text::new("activations, flash attention", "활성값, flash attention"),
             (formula, all),
-            AttentionKernel::Flash,
-            Checkpointing::None,
-            &[Part::Activations],
+            flash,
             Text::new("the same without scores: 4 bytes per head and token instead", "점수 대신 헤드·토큰당 4바이트"),
             Text::new(
                 "flash attention, today's default, never stores the S × S scores that the second term counts",
@@ -309,9 +313,7 @@ fn activations(example: &Example<'_>) -> Vec<Row> {
         row(
             Text::new("activations, every layer recomputed", "활성값, 모든 층 재계산"),
             ("the same / √L", all / layers.sqrt()),
-            AttentionKernel::Flash,
-            Checkpointing::Full,
-            &[Part::Activations],
+            recomputed,
             Text::new("2·L·B·S·d + one layer at work", "2·L·B·S·d + 작업 중인 층 하나"),
             Text::new(
                 "frameworks checkpoint every layer: its input is kept and one layer at a time is recomputed; √L belongs to segments of √L layers",
