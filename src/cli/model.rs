@@ -5,7 +5,8 @@ use std::path::Path;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Common, Format, Status, catalog, print, print_tables};
+use super::{Common, Format, Status, catalog_of, print, print_tables};
+use crate::catalog::Shelf;
 use crate::error::Result;
 use crate::report;
 use crate::workload::{Model, named};
@@ -19,10 +20,11 @@ pub(super) struct Arguments {
 
 pub(super) fn model(common: &Common, arguments: &Arguments) -> Result<Status> {
     let Some(given) = &arguments.model else {
-        print_tables(&[report::models(&catalog(common)?)], common)?;
+        print_tables(&[report::models(&catalog_of(common, &[Shelf::Models])?)], common)?;
         return Ok(Status::Done);
     };
-    let model = if is_path(given) { Model::from_config_file(Path::new(given))? } else { named(&catalog(common)?, given)? };
+    let model =
+        if is_path(given) { Model::from_config_file(Path::new(given))? } else { named(&catalog_of(common, &[Shelf::Models])?, given)? };
     match common.format {
         Format::Json => print(&Facts::of(&model).to_json())?,
         Format::Text | Format::Markdown => print_tables(&report::model(&model, true), common)?,
