@@ -312,7 +312,7 @@ fn activations(example: &Example<'_>) -> Vec<Row> {
         ),
         row(
             Text::new("activations, every layer recomputed", "활성값, 모든 층 재계산"),
-            ("the same / √L", all / layers.sqrt()),
+            ("M_act / √L", all / layers.sqrt()),
             recomputed,
             Text::new("2·L·B·S·d + one layer at work", "2·L·B·S·d + 작업 중인 층 하나"),
             Text::new(
@@ -326,7 +326,7 @@ fn activations(example: &Example<'_>) -> Vec<Row> {
         Row::new(
             "B.2.4",
             Text::new("logits and loss", "로짓과 손실"),
-            ("not counted", Bytes(0)),
+            ("–", Bytes(0)),
             (
                 example.input.say(Text::new("B·S·V in 16 bits, in FP32, and their gradients", "B·S·V의 16비트·FP32 값과 그래디언트")),
                 example.parts(&memory, &[Part::Logits]),

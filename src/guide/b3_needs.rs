@@ -225,6 +225,10 @@ fn needs(input: &Input<'_>, id: &str, title: Text, lines: &[Line]) -> Table {
         }
         table.row(row);
     }
+    table.note(input.say(Text::new(
+        "The guide's GB are 10⁹ bytes, GiB 2³⁰; the ratio compares bytes.",
+        "가이드의 GB는 10⁹바이트, GiB는 2³⁰바이트이며 비율은 바이트로 비교했다.",
+    )));
     table
 }
 

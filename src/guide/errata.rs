@@ -48,6 +48,10 @@ pub fn errata(input: &Input<'_>) -> Table {
     for erratum in found(input) {
         table.row([Cell::text(erratum.section), Cell::text(erratum.item), erratum.guide, erratum.right, Cell::text(erratum.why)]);
     }
+    table.note(input.say(Text::new(
+        "GB are 10⁹ bytes and GiB 2³⁰. Values per model are those of the model named, from its shape; estimates are what nvidia-smi would show.",
+        "GB는 10⁹바이트, GiB는 2³⁰바이트다. 모델별 값은 적힌 모델의 형상에서 계산했고, 추정은 nvidia-smi가 보일 값이다.",
+    )));
     table
 }
 
@@ -254,7 +258,7 @@ fn rating_of(input: &Input<'_>, row: &b9_power::GuideRow, system: &System) -> St
     let other = input.catalog.systems.iter().find(|other| other.max_power().value == row.system().value);
     let right = Text::new("a {} is rated at this", "{}의 정격이다").fill(input.lang, &[&system.name]);
     match other {
-        Some(other) => Text::new("{}; the guide's number is the rating of a {}", "{} 가이드 값은 {}의 정격이다")
+        Some(other) => Text::new("{}; the guide's number is the rating of a {}", "{}. 가이드 값은 {}의 정격이다")
             .fill(input.lang, &[&right, &other.name]),
         None => right,
     }
