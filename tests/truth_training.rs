@@ -8,10 +8,13 @@
 use std::path::PathBuf;
 
 use gpu_assay::catalog::Catalog;
+use gpu_assay::estimate::fit::{Room, Verdict};
 use gpu_assay::estimate::memory::{Memory, Overheads, train};
 use gpu_assay::figure::{Basis, Figure};
 use gpu_assay::units::Bytes;
-use gpu_assay::workload::{Adapters, AttentionKernel, Checkpointing, Method, Model, Optimizer, Targets, Training, named};
+use gpu_assay::workload::{
+    Adapters, AttentionKernel, Checkpointing, CrossEntropy, Method, Model, Optimizer, Quantised, Targets, Training, named,
+};
 use serde_json::Value;
 
 /// A file of the truth, or `None`, said in one line.
@@ -117,4 +120,157 @@ fn peaks_traced_through_autograd_are_reproduced() {
 fn peaks_traced_with_a_mask_are_near_those_without() {
     let Some((median, _, worst)) = traces(AttentionKernel::Flash, "traced peaks, attention as if there were no mask") else { return };
     assert!(median <= 3.0 && worst <= 15.0);
+}
+
+/// One published point.
+struct Point {
+    model: String,
+    gpus: f64,
+    method: String,
+    batch: u64,
+    seq: u64,
+    metric: String,
+    value: f64,
+}
+
+/// Splits one line of comma-separated values with quotes.
+fn cells(line: &str) -> Vec<String> {
+    let mut cells = vec![String::new()];
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' if !quoted => cells.push(String::new()),
+            c => cells.last_mut().unwrap().push(c),
+        }
+    }
+    cells
+}
+
+/// Memory of training on one GPU from `source`.
+fn points(source: &str) -> Option<Vec<Point>> {
+    let text = truth("points.csv")?;
+    let whole = |cell: &str| cell.parse::<f64>().map_or(0, |number| number as u64);
+    let rows = text.lines().skip(1).map(cells).filter(|row| row[0] == "train_mem" && row[11].contains(source));
+    let points = rows.map(|row| Point {
+        model: row[1].clone(),
+        gpus: row[3].parse().unwrap(),
+        method: row[4].clone(),
+        batch: whole(&row[5]),
+        seq: whole(&row[6]),
+        metric: row[8].clone(),
+        value: row[9].parse().unwrap(),
+    });
+    Some(points.filter(|point| point.gpus == 1.0).collect())
+}
+
+/// Verdicts on rows that ran, and on rows that ran out of memory.
+#[derive(Default)]
+struct Verdicts {
+    ran: [u32; 3],
+    failed: [u32; 3],
+}
+
+impl Verdicts {
+    fn add(&mut self, gpu: &str, memory: &Memory, ran: bool) {
+        let verdict = Room::of(Catalog::embedded().unwrap().gpu(gpu).unwrap()).verdict(memory);
+        let counts = if ran { &mut self.ran } else { &mut self.failed };
+        counts[match verdict {
+            Verdict::Yes => 0,
+            Verdict::Unknown => 1,
+            Verdict::No => 2,
+        }] += 1;
+    }
+
+    fn summary(&self, set: &str) {
+        let Self { ran: [yes, unknown, no], failed: [wrong, open, right] } = self;
+        println!(
+            "=== {set}: ran: fits {yes}, unknown {unknown}, does not {no}; out of memory: fits {wrong}, unknown {open}, does not {right}"
+        );
+        assert_eq!(*wrong, 0, "said to fit, and ran out of memory");
+    }
+}
+
+/// LitGPT's LoRA: queries and values, rank 8, dropout, adapters in BF16, the loss in pieces of 128 tokens; AdamW in lists.
+fn litgpt(point: &Point) -> Option<(Model, Training)> {
+    let model = model(match point.model.as_str() {
+        "phi-1.5 1.3 B" => "Phi-1.5",
+        "StableLM Alpha 3 B" => "StableLM-Base-Alpha-3B",
+        "Llama 2 7 B" => "Llama-2-7B",
+        "Llama 2 13 B" => "Llama-2-13B",
+        "Falcon 40 B" => "Falcon-40B",
+        _ => return None,
+    });
+    let targets = Targets::Some { q: true, k: false, v: true, o: false, gate: false, up: false, down: false };
+    let adapters = Adapters { rank: 8, targets, dropout: true, fp32: false };
+    let (what, format) = point.method.split_once(" quant=")?;
+    if what != "Finetuning with LoRA on 1 GPU" {
+        return None;
+    }
+    let method = match format {
+        "None" => Method::Lora(adapters),
+        "bnb.nf4" => Method::Qlora(adapters, Quantised::Nf4),
+        "bnb.nf4-dq" => Method::Qlora(adapters, Quantised::Nf4Double),
+        _ => return None,
+    };
+    let mut training = Training::new(method, point.batch, point.seq);
+    training.optimizer = Optimizer::AdamWForeach;
+    training.cross_entropy = CrossEntropy::Chunked;
+    training.attention = AttentionKernel::Flash;
+    Some((model, training))
+}
+
+#[test]
+fn litgpt_finetuning_with_lora() {
+    let Some(points) = points("litgpt") else { return };
+    let (mut errors, mut verdicts) = (Errors::default(), Verdicts::default());
+    for point in &points {
+        let Some((model, training)) = litgpt(point) else { continue };
+        let memory = estimate(&model, &training, &Overheads::prior(None));
+        let row = format!("{} {} batch {}", point.model, point.method, point.batch);
+        let ran = point.metric != "oom";
+        verdicts.add("A100 SXM 40GB", &memory, ran);
+        if ran {
+            // PyTorch's largest allocation, printed with 10⁹ bytes to a GB.
+            errors.add(&row, memory.allocated.value.as_f64(), point.value * 1e9);
+        }
+    }
+    let (median, _, _) = errors.summary("LitGPT, LoRA and QLoRA on one A100 40 GB");
+    verdicts.summary("LitGPT");
+    assert!(median <= 7.0);
+}
+
+/// Qwen's own scripts: LoRA of rank 64 on every product, checkpointing, flash attention, 8 micro-batches.
+fn qwen(point: &Point) -> Option<(Model, Training)> {
+    let adapters = Adapters { rank: 64, targets: Targets::AllLinear, dropout: true, fp32: true };
+    let method = match point.method.as_str() {
+        "LoRA" => Method::Lora(adapters),
+        // Trained from a checkpoint in GPTQ's 4 bits, whose size per weight is nearest to NF4 with quantised scales.
+        "Q-LoRA" => Method::Qlora(adapters, Quantised::Nf4Double),
+        "Full-parameter" => Method::FullMixed { fp32_gradients: true },
+        _ => return None,
+    };
+    let mut training = Training::new(method, point.batch, point.seq);
+    training.checkpointing = Checkpointing::Full;
+    training.grad_accum = 8;
+    training.optimizer = Optimizer::AdamWFused;
+    Some((model(&point.model), training))
+}
+
+#[test]
+fn qwen_finetuning() {
+    let Some(points) = points("Qwen/Qwen") else { return };
+    let mut verdicts = Verdicts::default();
+    for method in ["LoRA", "Q-LoRA", "Full-parameter"] {
+        let mut errors = Errors::default();
+        for point in points.iter().filter(|point| point.method == method) {
+            let Some((model, training)) = qwen(point) else { continue };
+            let memory = estimate(&model, &training, &Overheads::prior(None));
+            verdicts.add("A100 SXM 80GB", &memory, true);
+            let row = format!("{} {} seq {}", point.model, point.method, point.seq);
+            errors.add(&row, memory.device.value.as_f64(), point.value * f64::from(1 << 30));
+        }
+        errors.summary(&format!("Qwen 1, {method}, one A100 80 GB"));
+    }
+    verdicts.summary("Qwen 1");
 }

@@ -279,8 +279,8 @@ impl<'a> Counter<'a> {
     /// A mixture of experts.
     fn experts(&self, experts: &Experts, hidden: u64) -> Share {
         let Precision { product, full, .. } = self.precision;
-        // The router's input, its scores and their softmax in FP32.
-        let router = if full { hidden * product } else { 0 } + 2 * FP32 * experts.count;
+        // The router's input, and the softmax of its scores in FP32.
+        let router = if full { hidden * product } else { 0 } + FP32 * experts.count;
         let shared = experts.shared.map_or_else(Share::default, |shared| self.dense(&shared, hidden, true));
         let each = self.dense(&experts.each, hidden, false);
         // Each expert's result, kept for the gradient of its weight in the sum.

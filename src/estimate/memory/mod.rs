@@ -10,6 +10,7 @@
 //! **Parts.** A [`Footprint`] is a moment's memory by what it is for. Its total is the sum of its parts by construction.
 
 mod activations;
+mod bounds;
 mod buckets;
 mod footprint;
 mod infer;
@@ -38,3 +39,5 @@ pub use train::train;
 
 #[cfg(test)]
 mod infer_tests;
+#[cfg(test)]
+mod train_tests;

@@ -7,7 +7,7 @@ use super::lora;
 use super::piece::Piece;
 use super::precision::Precision;
 use crate::error::Result;
-use crate::workload::{Attention, Block, Linear, Method, Model, Norm, Optimizer, Quantised, Training};
+use crate::workload::{Attention, Block, Linear, Method, Mlp, Model, Norm, Optimizer, Quantised, Role, Training};
 
 /// Weights that share an FP32 scale in NF4, and scales that share a second one (bitsandbytes; QLoRA, section 3).
 const NF4_BLOCK: u64 = 64;
@@ -125,7 +125,21 @@ fn tensors(piece: &Piece, tensor: &mut impl FnMut(u64, u64)) {
 
 fn block(piece: &Piece, block: &Block, hidden: u64, count: u64, tensor: &mut impl FnMut(u64, u64)) {
     for linear in block.linears(hidden) {
-        product(&linear, count * piece.copies(&linear), tensor);
+        match linear.role {
+            // All experts of a layer are one tensor, their gates and ways up together.
+            Role::Gate if linear.copies > 1 => {}
+            _ if linear.copies > 1 => {
+                let gates = match block.mlp {
+                    Mlp::Experts(experts) if linear.role == Role::Up && experts.each.gated => 2,
+                    _ => 1,
+                };
+                tensor(linear.matrix() * piece.copies(&linear) * gates, count);
+                if linear.bias {
+                    tensor(linear.outputs * piece.copies(&linear) * gates, count);
+                }
+            }
+            _ => product(&linear, count * piece.copies(&linear), tensor),
+        }
     }
     norm(block.norm, hidden, count * block.layout.norms(), tensor);
     if let Attention::Grouped(_) | Attention::Latent(_) = block.attention

@@ -6,7 +6,31 @@
 
 use super::activations::Counter;
 use super::precision::Precision;
-use crate::workload::{Blocks, Model, Training, Vision};
+use crate::error::{Error, Result};
+use crate::workload::{Blocks, Images, Model, Training, Vision};
+
+/// Whether the images of `training` are ones that `model` can see.
+///
+/// # Errors
+/// [`Error::Usage`] for images where the model has no tower, a size that its family refuses, and images that take more tokens than the sequence has.
+pub(crate) fn check(model: &Model, training: &Training) -> Result<()> {
+    let Images { count, width, height } = training.images;
+    if count == 0 {
+        return Ok(());
+    }
+    let Some(vision) = &model.vision else {
+        return Err(Error::usage(format!("model {}: it takes no images; leave them out", model.name)));
+    };
+    vision.check_image(width, height)?;
+    let each = vision.tokens(width, height);
+    if each.checked_mul(count).is_none_or(|tokens| tokens > training.seq) {
+        let seq = training.seq;
+        return Err(Error::usage(format!(
+            "{count} images of {width}x{height} take {each} tokens each, more than the sequence of {seq}; give a longer one or smaller images"
+        )));
+    }
+    Ok(())
+}
 
 /// Bytes that the tower and the projector of `model` leave for their backward passes.
 pub(crate) fn kept(model: &Model, training: &Training, precision: &Precision) -> u64 {

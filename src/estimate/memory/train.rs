@@ -1,6 +1,7 @@
 //! The memory of a training step.
 
 use super::activations::{Counter, Layer, stays};
+use super::bounds;
 use super::footprint::{Footprint, Memory, Moment, Part, Phase};
 use super::logits::Logits;
 use super::lora;
@@ -23,9 +24,8 @@ use crate::workload::{Blocks, Checkpointing, Model, Role, Training};
 /// degree of sharing that the model's dimensions do not allow; images for a model without eyes.
 pub fn train(model: &Model, training: &Training, overheads: &Overheads) -> Result<Memory> {
     training.check()?;
-    if training.images.count > 0 && model.vision.is_none() {
-        return Err(Error::usage(format!("model {}: it takes no images; leave them out", model.name)));
-    }
+    tower::check(model, training)?;
+    bounds::check(model, training)?;
     shard::check(model, training)?;
     if let Some(adapters) = training.method.adapters() {
         lora::check(model, adapters)?;
