@@ -64,4 +64,13 @@ impl Overheads {
         let device = reserved.with(&context, |reserved, context| reserved + context);
         Memory { moments, allocated, reserved, context, device, host }
     }
+
+    /// `memory` with upper ends that allow for `more` bytes of tensors.
+    pub(crate) fn at_most(&self, mut memory: Memory, more: Bytes) -> Memory {
+        let held = Bytes((more.as_f64() * self.slack.high).round() as u64);
+        memory.allocated.high += more;
+        memory.reserved.high += held;
+        memory.device.high += held;
+        memory
+    }
 }

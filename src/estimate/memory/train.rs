@@ -14,7 +14,7 @@ use super::shard::{self, Held, along_sequence};
 use super::tower;
 use crate::error::{Error, Result};
 use crate::units::Bytes;
-use crate::workload::{Blocks, Checkpointing, Model, Role, Training};
+use crate::workload::{Blocks, Checkpointing, Method, Mlp, Model, Role, Training};
 
 /// The memory of one step of `training` on the GPU that needs most, in every phase, from the second step on (the first makes the optimizer's
 /// states only at its end and so never takes more).
@@ -44,7 +44,29 @@ pub fn train(model: &Model, training: &Training, overheads: &Overheads) -> Resul
         }
     }
     let host = Bytes(offload::node(host, &training.parallel));
-    Ok(overheads.memory(moments, host, shard::communicators(&training.parallel)))
+    let memory = overheads.memory(moments, host, shard::communicators(&training.parallel));
+    Ok(match training.method {
+        Method::Qlora(..) => overheads.at_most(memory, older_products(model, training)),
+        _ => memory,
+    })
+}
+
+/// What 4-bit products of bitsandbytes before 0.42 keep beside: their inputs, which frozen weights have no use for. Which version will run is not
+/// known, so it counts for the upper end only.
+fn older_products(model: &Model, training: &Training) -> Bytes {
+    let hidden = model.text.hidden;
+    let each = |run: &Blocks| {
+        let inner = match &run.block.mlp {
+            Mlp::Dense(dense) => hidden + dense.ffn,
+            Mlp::Experts(experts) => experts.active * (hidden + experts.each.ffn) + experts.shared.map_or(0, |shared| shared.ffn),
+        };
+        training.tokens() * (hidden + inner) * 2
+    };
+    let runs = model.text.blocks.iter();
+    Bytes(match training.checkpointing {
+        Checkpointing::Full => runs.map(each).max().unwrap_or(0),
+        Checkpointing::None | Checkpointing::Selective => runs.map(|run| run.count * each(run)).sum(),
+    })
 }
 
 /// The phases of a step on a GPU that runs `piece` and keeps what `held` says.
