@@ -12,7 +12,7 @@ use super::pipeline;
 use super::precision::Precision;
 use super::shard::{self, Held, along_sequence};
 use super::tower;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::units::Bytes;
 use crate::workload::{Blocks, Checkpointing, Method, Mlp, Model, Role, Training};
 
