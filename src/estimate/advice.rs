@@ -257,6 +257,7 @@ const fn cross_entropy_word(cross_entropy: CrossEntropy) -> &'static str {
     match cross_entropy {
         CrossEntropy::Full => "full",
         CrossEntropy::Chunked => "chunked",
+        CrossEntropy::InPlace => "in-place",
         CrossEntropy::Fused => "fused",
     }
 }

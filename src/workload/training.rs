@@ -145,6 +145,8 @@ pub enum CrossEntropy {
     Full,
     /// Eight pieces of the sequence one after another.
     Chunked,
+    /// All logits at once, in the width of products, overwritten by their gradients (flash-attention's kernel for the loss).
+    InPlace,
     /// Logits never stored: head and loss in one kernel.
     Fused,
 }

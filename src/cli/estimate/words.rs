@@ -85,7 +85,15 @@ pub(super) fn attention(text: &str) -> Result<AttentionKernel, String> {
 }
 
 pub(super) fn cross_entropy(text: &str) -> Result<CrossEntropy, String> {
-    one_of(&[("full", CrossEntropy::Full), ("chunked", CrossEntropy::Chunked), ("fused", CrossEntropy::Fused)], text)
+    one_of(
+        &[
+            ("full", CrossEntropy::Full),
+            ("chunked", CrossEntropy::Chunked),
+            ("in-place", CrossEntropy::InPlace),
+            ("fused", CrossEntropy::Fused),
+        ],
+        text,
+    )
 }
 
 pub(super) fn data(text: &str) -> Result<Data, String> {

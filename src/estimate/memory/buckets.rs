@@ -21,6 +21,9 @@ use crate::workload::{Data, Framework, Parallel};
 /// Elements of one of DeepSpeed's gradient buckets (`reduce_bucket_size`).
 const BUCKET: u64 = 500_000_000;
 
+/// Elements that DeepSpeed's ZeRO-3 updates at a time (`sub_group_size`).
+const TILE: u64 = 1_000_000_000;
+
 /// How far ahead and back DeepSpeed's ZeRO-3 keeps gathered weights, in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Window {
@@ -139,7 +142,8 @@ impl Buffers {
                 let live = Window::DEFAULT.live(unit(piece), piece.parameters()) * width;
                 // Norms and biases are too small to be worth dividing (`stage3_param_persistence_threshold`).
                 buffers.standing = BUCKET * width + small(piece) * width;
-                (buffers.forward, buffers.backward, buffers.update) = (live, live, widened);
+                // The update goes tile by tile.
+                (buffers.forward, buffers.backward, buffers.update) = (live, live, widened.min(4 * TILE));
             }
             (Data::Fsdp, _) | (Data::Zero3, Framework::Megatron) => buffers = Self::layer_by_layer(piece, precision, states),
         }

@@ -56,6 +56,11 @@ impl Logits {
                     after: precision.product * count,
                 }
             }
+            CrossEntropy::InPlace => {
+                // The logarithm of the sum, one FP32 number per token, and the logits themselves, which the gradients overwrite.
+                let kept = precision.product * count + cap + 4 * tokens;
+                Self { forward: kept, loss: kept, head: kept + gradients + hidden_gradient, after: precision.product * count }
+            }
             CrossEntropy::Fused => {
                 // As many tokens at a time as make the piece of logits no larger than the hidden states.
                 let rows = tokens.div_ceil(vocab.div_ceil(hidden)).next_power_of_two().min(tokens);

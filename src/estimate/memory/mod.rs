@@ -40,4 +40,6 @@ pub use train::train;
 #[cfg(test)]
 mod infer_tests;
 #[cfg(test)]
+mod shard_tests;
+#[cfg(test)]
 mod train_tests;

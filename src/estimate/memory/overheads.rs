@@ -59,9 +59,9 @@ impl Overheads {
         let reserved = allocated.with(&self.slack, |bytes, slack| Bytes((bytes.as_f64() * slack).round() as u64));
         let context = match communicators {
             0 => self.context.clone(),
-            _ => self.context.with(&self.communicator, |context, each| context + each * communicators),
+            _ => together(&self.context, &self.communicator.map(|each| each * communicators)),
         };
-        let device = reserved.with(&context, |reserved, context| reserved + context);
+        let device = together(&reserved, &context);
         Memory { moments, allocated, reserved, context, device, host }
     }
 
@@ -73,4 +73,14 @@ impl Overheads {
         memory.device.high += held;
         memory
     }
+}
+
+/// The sum of two figures whose errors have nothing to do with each other, such as an allocator's rounding and a driver's context: the
+/// distances to the ends add up as the sides of a right angle do. Adding the ends themselves would claim that all is at its worst at once.
+fn together(a: &Figure<Bytes>, b: &Figure<Bytes>) -> Figure<Bytes> {
+    let sum = a.with(b, |a, b| a + b);
+    let distance = |one: Bytes, other: Bytes| Bytes(one.as_f64().hypot(other.as_f64()).round() as u64);
+    let low = sum.value - distance(a.value - a.low, b.value - b.low);
+    let high = sum.value + distance(a.high - a.value, b.high - b.value);
+    Figure { low, high, ..sum }
 }

@@ -4,7 +4,7 @@
 //! optimizer's states, and of the activations. Activations come in two widths under autocast: the **stream** (the residual and everything
 //! elementwise on it) stays FP32, while **products** read and write BF16.
 
-use crate::workload::{Adapters, Method};
+use crate::workload::{Adapters, Data, Method, Parallel};
 
 /// Bytes of one number, by what it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,16 @@ impl Precision {
                 let adapter = if *fp32 { 4 } else { 2 };
                 Self { trained: adapter, gradient: adapter, state: adapter, full: false, ..BF16 }
             }
+        }
+    }
+
+    /// The same where weights are gathered before they are used: FSDP gathers FP32 weights in the width of products, the embedding's too, and
+    /// so the residual stream is as narrow.
+    #[must_use]
+    pub(crate) const fn gathered(self, parallel: &Parallel) -> Self {
+        match parallel.data {
+            Data::Fsdp if parallel.workers() > 1 => Self { stream: self.product, ..self },
+            _ => self,
         }
     }
 

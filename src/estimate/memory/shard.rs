@@ -25,6 +25,8 @@ use crate::workload::{Blocks, Data, Framework, Mlp, Model, Offload, Parallel, Tr
 pub(crate) struct Held {
     /// Its share, and what of it is on the GPU.
     pub(crate) states: States,
+    /// Bytes of all gradients before workers share them: what layers add up to.
+    gradients: u64,
     /// Buffers of sharing with other workers.
     pub(crate) buffers: Buffers,
     /// Weights brought in from the host, and their gradients.
@@ -47,7 +49,16 @@ impl Held {
         let Moved { states, live, host } = offload::moved(own, training.offload, parallel, largest, held.all, width, Window::DEFAULT);
         let shared = parallel.workers() > 1;
         let standing = shared && (training.framework == Framework::Megatron || parallel.data == Data::Zero3);
-        Self { states, buffers, live, host, gradients_stand: standing || training.grad_accum > 1 }
+        Self { states, gradients: alone.gradients, buffers, live, host, gradients_stand: standing || training.grad_accum > 1 }
+    }
+
+    /// What this GPU keeps while `made` bytes of gradients have been made.
+    pub(crate) fn gradients(&self, made: u64) -> u64 {
+        if self.gradients_stand || made >= self.gradients {
+            return self.states.gradients;
+        }
+        let kept = (u128::from(made) * u128::from(self.states.gradients)).div_ceil(u128::from(self.gradients));
+        u64::try_from(kept).unwrap_or(u64::MAX)
     }
 }
 

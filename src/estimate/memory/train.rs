@@ -71,7 +71,7 @@ fn older_products(model: &Model, training: &Training) -> Bytes {
 
 /// The phases of a step on a GPU that runs `piece` and keeps what `held` says.
 fn stage(piece: &Piece, held: &Held, training: &Training, workspace: Bytes) -> Vec<Moment> {
-    let precision = Precision::of(&training.method);
+    let precision = Precision::of(&training.method).gathered(&training.parallel);
     let Held { states, buffers, .. } = held;
     let counter = Counter::new(&piece.model.text, training, precision);
     let model = &piece.model;
@@ -109,7 +109,7 @@ fn stage(piece: &Piece, held: &Held, training: &Training, workspace: Bytes) -> V
         let mut footprint = rest;
         footprint[Part::Activations] = Bytes(activations);
         footprint[Part::Logits] = Bytes(logits);
-        footprint[Part::Gradients] = Bytes(if held.gradients_stand { states.gradients } else { gradients.min(states.gradients) });
+        footprint[Part::Gradients] = Bytes(held.gradients(gradients));
         footprint[Part::Optimizer] += Bytes(update);
         footprint[Part::Workspace] += Bytes(buffer);
         Moment { phase, footprint }
@@ -158,7 +158,7 @@ fn stage(piece: &Piece, held: &Held, training: &Training, workspace: Bytes) -> V
         offer(waiting + left + shared + tower + sum, gradients + table);
     }
     moments.push(worst);
-    moments.push(moment(Phase::Update, 0, logits.after, states.gradients));
+    moments.push(moment(Phase::Update, 0, logits.after, u64::MAX));
     moments
 }
 
