@@ -217,7 +217,8 @@ impl<'a> Counter<'a> {
     /// What grows with heads and, for some kernels, with the square of the sequence: kept, and temporaries of the backward pass.
     fn scores(&self, heads: u64) -> (u64, u64) {
         let product = self.precision.product;
-        let pairs = self.tokens * self.seq * heads;
+        // Only what writes scores out is bounded by their number.
+        let pairs = self.tokens.saturating_mul(self.seq).saturating_mul(heads);
         match self.kernel {
             // One FP32 number per row.
             AttentionKernel::Flash => (self.tokens * heads * FP32, 0),
