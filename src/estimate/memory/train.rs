@@ -51,8 +51,8 @@ pub fn train(model: &Model, training: &Training, overheads: &Overheads) -> Resul
     })
 }
 
-/// What 4-bit products of bitsandbytes before 0.42 keep beside: their inputs, which frozen weights have no use for. Which version will run is not
-/// known, so it counts for the upper end only.
+/// What 4-bit products of old bitsandbytes keep beside: their inputs, which frozen weights have no use for (`MatMul4Bit` of 0.41.1 does, that of
+/// 0.49.0 does not). Which version will run is not known, so it counts for the upper end only.
 fn older_products(model: &Model, training: &Training) -> Bytes {
     let hidden = model.text.hidden;
     let each = |run: &Blocks| {
