@@ -158,6 +158,9 @@ pub enum Framework {
     HuggingFace,
     /// Megatron-LM: one kernel per norm, per activation and per softmax, in 16 bits; gradients reduced where they lie.
     Megatron,
+    /// Lightning Fabric, as LitGPT uses it: modules in elementary operations as Hugging Face's. Its FSDP loads a checkpoint by gathering all
+    /// weights on every GPU, filling them and writing each GPU's share back, so that loading can take more than a step.
+    Lightning,
 }
 
 /// How GPUs share the work. `gpus = data × tensor × pipeline`; experts are spread over the data-parallel workers.

@@ -132,13 +132,13 @@ impl Buffers {
         // DeepSpeed updates FP32 master weights with FP32 gradients, and so makes a copy of narrower ones.
         let widened = if precision.master > 0 && precision.gradient < 4 { 4 * own.trainable } else { 0 };
         match (parallel.data, framework) {
-            (Data::Ddp, Framework::HuggingFace) => buffers.standing = states.gradients,
-            (Data::Zero1 | Data::Zero2, Framework::HuggingFace) => {
+            (Data::Ddp, Framework::HuggingFace | Framework::Lightning) => buffers.standing = states.gradients,
+            (Data::Zero1 | Data::Zero2, Framework::HuggingFace | Framework::Lightning) => {
                 buffers.backward = 2 * BUCKET * width;
                 buffers.update = widened;
             }
             (Data::Ddp | Data::Zero1 | Data::Zero2, Framework::Megatron) => {}
-            (Data::Zero3, Framework::HuggingFace) => {
+            (Data::Zero3, Framework::HuggingFace | Framework::Lightning) => {
                 let live = Window::DEFAULT.live(unit(piece), piece.parameters()) * width;
                 // Norms and biases are too small to be worth dividing (`stage3_param_persistence_threshold`).
                 buffers.standing = BUCKET * width + small(piece) * width;

@@ -85,7 +85,7 @@ pub enum Phase {
     Backward,
     /// The optimizer's update.
     Update,
-    /// Inference: the last matrix of the checkpoint, quantised on the GPU.
+    /// Loading the checkpoint: its last matrix while it is quantised on the GPU, or all weights gathered beside this GPU's share.
     Load,
     /// Inference: the prompt.
     Prefill,

@@ -31,6 +31,8 @@ pub(crate) struct Held {
     pub(crate) buffers: Buffers,
     /// Weights brought in from the host, and their gradients.
     pub(crate) live: u64,
+    /// Weights that are gathered beside its share while the checkpoint is loaded.
+    pub(crate) loading: u64,
     /// Host memory of one GPU.
     pub(crate) host: u64,
     /// Whether gradients are there during the whole step: a standing buffer, or those of the micro-batches before.
@@ -48,8 +50,10 @@ impl Held {
         let (largest, width) = (piece.largest_layer(), precision.product);
         let Moved { states, live, host } = offload::moved(own, training.offload, parallel, largest, held.all, width, Window::DEFAULT);
         let shared = parallel.workers() > 1;
+        let gathers = shared && training.framework == Framework::Lightning && parallel.data == Data::Fsdp;
+        let loading = if gathers { alone.weights } else { 0 };
         let standing = shared && (training.framework == Framework::Megatron || parallel.data == Data::Zero3);
-        Self { states, gradients: alone.gradients, buffers, live, host, gradients_stand: standing || training.grad_accum > 1 }
+        Self { states, gradients: alone.gradients, buffers, live, loading, host, gradients_stand: standing || training.grad_accum > 1 }
     }
 
     /// What this GPU keeps while `made` bytes of gradients have been made.
@@ -144,9 +148,7 @@ pub(crate) fn check(model: &Model, training: &Training) -> Result<()> {
     if training.offload == Offload::All && matches!(data, Data::Zero1 | Data::Zero2) {
         return Err(Error::usage("weights in host memory need workers that share weights; choose zero3, or offload the optimizer only"));
     }
-    if training.parallel.pipeline > 1
-        && matches!(data, Data::Zero2 | Data::Zero3 | Data::Fsdp)
-        && training.framework == Framework::HuggingFace
+    if training.parallel.pipeline > 1 && matches!(data, Data::Zero2 | Data::Zero3 | Data::Fsdp) && training.framework != Framework::Megatron
     {
         return Err(Error::usage(format!(
             "a pipeline adds up gradients over the micro-batches of {}, which workers that share gradients cannot; choose zero1 or one stage",

@@ -158,6 +158,12 @@ fn stage(piece: &Piece, held: &Held, training: &Training, workspace: Bytes) -> V
         offer(waiting + left + shared + tower + sum, gradients + table);
     }
     moments.push(worst);
+    if held.loading > 0 {
+        let mut footprint = rest;
+        footprint[Part::Optimizer] = Bytes(0);
+        footprint[Part::Weights] += Bytes(held.loading);
+        moments.insert(0, Moment { phase: Phase::Load, footprint });
+    }
     moments.push(moment(Phase::Update, 0, logits.after, u64::MAX));
     moments
 }
