@@ -12,7 +12,7 @@ use crate::estimate::{advice, guide_formula, memory};
 use crate::lang::{Lang, Text};
 use crate::table::{Cell, Column, Table};
 use crate::workload::{
-    Adapters, AttentionKernel, Checkpointing, CrossEntropy, Data, Offload, Optimizer, Parallel, Quantised, Targets, Training,
+    Adapters, AttentionKernel, Checkpointing, CrossEntropy, Data, Framework, Offload, Optimizer, Parallel, Quantised, Targets, Training,
 };
 
 #[derive(Debug, Args)]
@@ -76,9 +76,13 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "KERNEL", value_parser = words::attention)]
     attention: Option<AttentionKernel>,
 
-    /// How the loss is computed: full, chunked, fused [default: full]
+    /// How the loss is computed: full, chunked, in-place, fused [default: full]
     #[arg(long, value_name = "HOW", value_parser = words::cross_entropy)]
     cross_entropy: Option<CrossEntropy>,
+
+    /// Whose code trains: hugging-face, megatron, lightning [default: hugging-face]
+    #[arg(long, value_name = "NAME", value_parser = words::framework)]
+    framework: Option<Framework>,
 
     /// GPUs altogether [default: those of the instance, else tensor × pipeline degree]
     #[arg(long, value_name = "N")]
@@ -168,6 +172,7 @@ impl Arguments {
             attention: self.attention.unwrap_or(usual.attention),
             cross_entropy: self.cross_entropy.unwrap_or(usual.cross_entropy),
             grad_accum: self.grad_accum.unwrap_or(usual.grad_accum),
+            framework: self.framework.unwrap_or(usual.framework),
             parallel: Parallel {
                 gpus: self.gpus.or(gpus).unwrap_or_else(|| tensor.saturating_mul(pipeline).max(1)),
                 data: self.parallel.unwrap_or(Data::Ddp),
@@ -222,6 +227,7 @@ impl Arguments {
         refuse_beyond_guide(&[
             ("--attention", self.attention.is_some_and(|kernel| kernel != AttentionKernel::Flash)),
             ("--cross-entropy", self.cross_entropy.is_some_and(|loss| loss != CrossEntropy::Full)),
+            ("--framework", self.framework.is_some_and(|framework| framework != Framework::HuggingFace)),
             ("--gpus", self.gpus.is_some_and(|gpus| gpus != 1)),
             ("--parallel", self.parallel.is_some_and(|data| data != Data::Ddp)),
             ("--tp", self.tp.is_some_and(|degree| degree != 1)),

@@ -1,6 +1,8 @@
 //! Values of options as they are typed: hyphens and underscores are the same.
 
-use crate::workload::{Adapters, AttentionKernel, Checkpointing, CrossEntropy, Data, Images, Method, Offload, Optimizer, Targets};
+use crate::workload::{
+    Adapters, AttentionKernel, Checkpointing, CrossEntropy, Data, Framework, Images, Method, Offload, Optimizer, Targets,
+};
 
 /// One of `table`, by its word.
 fn one_of<T: Copy>(table: &[(&str, T)], text: &str) -> Result<T, String> {
@@ -94,6 +96,10 @@ pub(super) fn cross_entropy(text: &str) -> Result<CrossEntropy, String> {
         ],
         text,
     )
+}
+
+pub(super) fn framework(text: &str) -> Result<Framework, String> {
+    one_of(&[("hugging-face", Framework::HuggingFace), ("megatron", Framework::Megatron), ("lightning", Framework::Lightning)], text)
 }
 
 pub(super) fn data(text: &str) -> Result<Data, String> {
