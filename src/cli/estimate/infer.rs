@@ -3,15 +3,16 @@
 use clap::{Args, ValueEnum};
 
 use super::super::{Common, Format, Status, catalog_of, print, print_tables};
-use super::show::{Estimate, show};
+use super::place::Place;
+use super::show::{Estimate, Reserved, show};
 use super::train::{gigabytes_of_guide, guide_table};
 use super::{Formula, Shared, json, model, place, refuse_beyond_guide, words};
 use crate::catalog::Catalog;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::estimate::{advice, guide_formula, memory};
 use crate::lang::{Lang, Text};
 use crate::table::Cell;
-use crate::workload::{AttentionKernel, Inference, KvPrecision, Precision};
+use crate::workload::{AttentionKernel, Inference, KvPrecision, Model, Precision};
 
 /// Whose code runs the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -68,6 +69,10 @@ pub(super) struct Arguments {
     #[arg(long, value_enum)]
     engine: Option<Engine>,
 
+    /// Share of the whole GPU that vLLM takes at start (its gpu_memory_utilization) [default: 0.9]
+    #[arg(long, value_name = "SHARE")]
+    utilisation: Option<f64>,
+
     /// GPUs that share every product [default: 1]
     #[arg(long, value_name = "N")]
     tp: Option<u64>,
@@ -102,12 +107,33 @@ pub(super) fn infer(common: &Common, arguments: &Arguments) -> Result<Status> {
         job: job(&inference),
         trainable: 0,
         memory: &memory,
+        reserved: reserved(arguments, &model, &inference, &place)?,
         shared: inference.tensor > 1 || inference.pipeline > 1,
         room: place.room.as_ref(),
         advice,
         simulated: place.simulated,
     };
     Ok(arguments.shared.status(show(common, &shown)?))
+}
+
+/// What vLLM's share of the GPU leaves for its cache; nothing for other engines, without a GPU, and where weights and a prefill step already
+/// fill the share, which the verdict then says.
+fn reserved(arguments: &Arguments, model: &Model, inference: &Inference, place: &Place) -> Result<Option<Reserved>> {
+    /// vLLM's default.
+    const USUAL: f64 = 0.9;
+    let share = arguments.utilisation.unwrap_or(USUAL);
+    if !(share > 0.0 && share <= 1.0) {
+        return Err(Error::usage(format!("expected a --utilisation above 0 and up to 1 but found {share}")));
+    }
+    if arguments.engine != Some(Engine::Vllm) {
+        if arguments.utilisation.is_some() {
+            return Err(Error::usage("--utilisation is vLLM's; add --engine vllm"));
+        }
+        return Ok(None);
+    }
+    let Some(room) = &place.room else { return Ok(None) };
+    let left = memory::reserve(model, inference, &place.overheads, room.capacity.value, share).ok();
+    Ok(left.map(|left| Reserved { share, length: inference.length(), left }))
 }
 
 /// The setting in few words.
@@ -156,6 +182,7 @@ fn guide(common: &Common, arguments: &Arguments, catalog: &Catalog) -> Result<St
         ("--output", arguments.output > 0),
         ("--attention", arguments.attention.is_some_and(|kernel| kernel != AttentionKernel::Flash)),
         ("--engine", arguments.engine.is_some()),
+        ("--utilisation", arguments.utilisation.is_some()),
         ("--tp", arguments.tp.is_some_and(|degree| degree != 1)),
         ("--pp", arguments.pp.is_some_and(|degree| degree != 1)),
         ("--images", arguments.images > 0),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::show::Estimate;
+use super::show::{Estimate, Reserved};
 use crate::error::{Error, Result};
 use crate::estimate::fit::Verdict;
 use crate::estimate::memory::Part;
@@ -18,6 +18,9 @@ struct Document<'a> {
     trainable_parameters: u64,
     memory: MemoryKeys,
     fits: Fits<'a>,
+    /// Where vLLM's reservation was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reservation: Option<ReservationKeys>,
     basis: Vec<Source>,
 }
 
@@ -48,6 +51,15 @@ struct Fits<'a> {
     capacity_bytes: Option<u64>,
     verdict: Verdict,
     headroom_bytes: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct ReservationKeys {
+    utilisation: f64,
+    cache_bytes: u64,
+    blocks: u64,
+    tokens: u64,
+    sequences: u64,
 }
 
 #[derive(Serialize)]
@@ -100,6 +112,13 @@ pub(super) fn estimate(estimate: &Estimate<'_>) -> Result<String> {
             verdict: room.map_or(Verdict::Unknown, |room| room.verdict(memory)),
             headroom_bytes: room.map(|room| room.headroom(memory)),
         },
+        reservation: estimate.reserved.as_ref().map(|Reserved { share, left, .. }| ReservationKeys {
+            utilisation: *share,
+            cache_bytes: left.cache.0,
+            blocks: left.blocks,
+            tokens: left.tokens,
+            sequences: left.sequences,
+        }),
         basis,
     };
     text(&document)

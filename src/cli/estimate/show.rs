@@ -5,8 +5,8 @@ use super::{json, place};
 use crate::error::Result;
 use crate::estimate::advice::{Advice, Proposal};
 use crate::estimate::fit::{Room, Verdict};
-use crate::estimate::memory::{Memory, Part, Phase};
-use crate::figure::{Figure, Quantity};
+use crate::estimate::memory::{Memory, Part, Phase, Reservation};
+use crate::figure::{Figure, Quantity, Share};
 use crate::lang::{Lang, Text};
 use crate::report;
 use crate::table::{Align, Cell, Column, Number, Table};
@@ -24,11 +24,22 @@ pub(super) struct Estimate<'a> {
     /// Parameters that are trained; 0 for inference.
     pub(super) trainable: u64,
     pub(super) memory: &'a Memory,
+    /// What a server's reservation leaves for its cache.
+    pub(super) reserved: Option<Reserved>,
     /// Whether GPUs share the job, so that the numbers are those of the one that needs most.
     pub(super) shared: bool,
     pub(super) room: Option<&'a Room>,
     pub(super) advice: Option<Advice>,
     pub(super) simulated: bool,
+}
+
+/// A server's cache on each GPU.
+pub(super) struct Reserved {
+    /// Share of the GPU that it takes.
+    pub(super) share: f64,
+    /// Tokens of a sequence, output included.
+    pub(super) length: u64,
+    pub(super) left: Reservation,
 }
 
 pub(super) fn show(common: &Common, estimate: &Estimate<'_>) -> Result<Verdict> {
@@ -43,6 +54,14 @@ pub(super) fn show(common: &Common, estimate: &Estimate<'_>) -> Result<Verdict> 
 fn tables(estimate: &Estimate<'_>, lang: Lang) -> Vec<Table> {
     let mut phases = phases(estimate, lang);
     phases.note(verdict(estimate, lang));
+    if let Some(Reserved { share, length, left }) = &estimate.reserved {
+        const LEFT: Text = Text::new(
+            "Taking {} of the GPU, vLLM keeps {} for its cache: {} blocks, {} tokens, {} sequences of {} tokens at once.",
+            "vLLM이 GPU의 {}를 쓰면 캐시로 {}가 남는다. 블록 {}개, 토큰 {}개, 동시 시퀀스 {}개(길이 {}).",
+        );
+        let (share, cache) = (Share(*share).show(), left.cache.approximate());
+        phases.note(LEFT.fill(lang, &[&share, &cache, &left.blocks, &left.tokens, &left.sequences, length]));
+    }
     if let Some(advice) = &estimate.advice {
         phases.note(advised(advice, lang));
     }

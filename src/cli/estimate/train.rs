@@ -151,6 +151,7 @@ pub(super) fn train(common: &Common, arguments: &Arguments) -> Result<Status> {
         job: arguments.job(&training),
         trainable,
         memory: &memory,
+        reserved: None,
         shared: training.parallel.gpus > 1,
         room: place.room.as_ref(),
         advice,
