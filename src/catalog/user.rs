@@ -111,6 +111,13 @@ fn rows(key: &str, value: Value) -> std::result::Result<Vec<Table>, String> {
 }
 
 fn lay_over<T: DeserializeOwned>(entries: &mut Vec<T>, kind: &Kind<T>, rows: Vec<Table>) -> std::result::Result<(), String> {
+    /// More than anybody writes; each is looked for among all others.
+    const MOST: usize = 10_000;
+    if rows.len() > MOST {
+        return Err(format!("expected at most {MOST} [[{}]] entries but found {}", kind.key, rows.len()));
+    }
+    // Parsed for the first entry that needs them, and only once: they are many.
+    let mut written = None;
     for mut row in rows {
         let Some(name) = text(&row, "name").map(str::to_owned) else {
             return Err(format!("a [[{}]] entry: expected a name but found none", kind.key));
@@ -126,7 +133,8 @@ fn lay_over<T: DeserializeOwned>(entries: &mut Vec<T>, kind: &Kind<T>, rows: Vec
             }
         }
         let place = entries.iter().position(|entry| (kind.is)(entry, &row));
-        let whole = match builtin(kind, &row, place.is_some()) {
+        let known = place.and_then(|_| builtin(kind, &row, written.get_or_insert_with(|| as_written(kind))));
+        let whole = match known {
             Some(mut whole) => {
                 whole.extend(row);
                 whole
@@ -145,20 +153,21 @@ fn lay_over<T: DeserializeOwned>(entries: &mut Vec<T>, kind: &Kind<T>, rows: Vec
     Ok(())
 }
 
-/// The built-in entry that `row` changes, as it is written.
-fn builtin<T: DeserializeOwned>(kind: &Kind<T>, row: &Table, known: bool) -> Option<Table> {
-    if !known {
-        return None;
-    }
-    let mut file: Table = toml::from_str(kind.builtin).ok()?;
-    let Some(Value::Array(values)) = file.remove(kind.key) else { return None };
-    values.into_iter().find_map(|value| {
-        let Value::Table(table) = value else { return None };
-        let same = kind.identity.iter().all(|key| text(&table, key) == text(row, key));
+/// The built-in entries as they are written.
+fn as_written<T>(kind: &Kind<T>) -> Vec<Table> {
+    let file: Table = toml::from_str(kind.builtin).unwrap_or_default();
+    let Some(Value::Array(values)) = file.get(kind.key) else { return Vec::new() };
+    values.iter().filter_map(Value::as_table).cloned().collect()
+}
+
+/// The one of them that `row` changes.
+fn builtin<T: DeserializeOwned>(kind: &Kind<T>, row: &Table, written: &[Table]) -> Option<Table> {
+    let same = |table: &&Table| {
         // The same test as for the parsed entry, so that the guide's entries are passed over here, too.
-        let entry: T = table.clone().try_into().ok().filter(|_| same)?;
-        (kind.is)(&entry, row).then_some(table)
-    })
+        let is = |table: &Table| table.clone().try_into().is_ok_and(|entry: T| (kind.is)(&entry, row));
+        kind.identity.iter().all(|key| text(table, key) == text(row, key)) && is(table)
+    };
+    written.iter().find(same).cloned()
 }
 
 /// A parser's message, which spans lines and draws, on one.
@@ -177,6 +186,14 @@ mod tests {
     }
 
     const SOURCED: &str = "source = \"our quote\"\ndate = 2026-11-01\n";
+
+    #[test]
+    fn thousands_of_entries_are_taken_and_more_are_refused() {
+        let entry = format!("[[gpu]]\nname = \"NVIDIA H200\"\ntdp_w = 650\n{SOURCED}");
+        let catalog = over(&entry.repeat(1_000)).unwrap();
+        assert_eq!(catalog.gpu("H200 SXM").unwrap().tdp().value.value(), 650.0);
+        assert_eq!(over(&entry.repeat(10_001)).unwrap_err(), "expected at most 10000 [[gpu]] entries but found 10001");
+    }
 
     #[test]
     fn an_entry_of_a_known_name_changes_what_it_says_and_keeps_the_rest() {
