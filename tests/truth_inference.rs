@@ -5,30 +5,18 @@
 //! the errors of its set, and asserts the target where it is reached; `docs/accuracy.md` says what is missed and why.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use std::path::PathBuf;
+mod published;
+
 use std::sync::LazyLock;
 
 use gpu_assay::catalog::Catalog;
 use gpu_assay::estimate::fit::{Room, Verdict};
 use gpu_assay::estimate::memory::{Memory, Overheads, Part, Phase, infer};
 use gpu_assay::workload::{Cache, Inference, KvPrecision, Model, Precision, named};
+use published::Point;
 
 const MIB: f64 = 1024.0 * 1024.0;
 const GIB: f64 = 1024.0 * MIB;
-
-/// One published point.
-struct Point {
-    kind: String,
-    model: String,
-    gpus: u64,
-    method: String,
-    batch: u64,
-    seq: u64,
-    metric: String,
-    value: f64,
-    unit: String,
-    source: String,
-}
 
 impl Point {
     /// The value in bytes. Tools that print "GB" of `torch` memory divide by 2³⁰ (Qwen) or by 10⁹ (LitGPT); "MB" of Qwen 3 is 2²⁰.
@@ -44,45 +32,9 @@ impl Point {
     }
 }
 
-/// Splits one line of comma-separated values with quotes.
-fn cells(line: &str) -> Vec<String> {
-    let mut cells = vec![String::new()];
-    let mut quoted = false;
-    for c in line.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            ',' if !quoted => cells.push(String::new()),
-            c => cells.last_mut().unwrap().push(c),
-        }
-    }
-    cells
-}
-
 /// The points of `kind` whose source contains `source`, or `None` where there is no truth.
 fn points(kind: &str, source: &str) -> Option<Vec<Point>> {
-    let folder = std::env::var_os("GPU_ASSAY_TRUTH")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/truth"), PathBuf::from);
-    let path = folder.join("points.csv");
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        println!("skipped: no measurements at {}; set GPU_ASSAY_TRUTH to their folder", path.display());
-        return None;
-    };
-    let whole = |cell: &str| cell.parse::<f64>().map_or(0, |number| number as u64);
-    let points = text.lines().skip(1).map(cells).map(|cells| Point {
-        kind: cells[0].clone(),
-        model: cells[1].clone(),
-        gpus: whole(&cells[3]),
-        method: cells[4].clone(),
-        batch: whole(&cells[5]),
-        seq: whole(&cells[6]),
-        metric: cells[8].clone(),
-        value: cells[9].parse().unwrap_or(f64::NAN),
-        unit: cells[10].clone(),
-        source: cells[11].clone(),
-    });
-    let found: Vec<Point> = points.filter(|point| point.kind == kind && point.source.contains(source)).collect();
-    assert!(!found.is_empty(), "no rows of {kind} from {source}");
-    Some(found)
+    published::points(|point| point.kind == kind && point.source.contains(source))
 }
 
 /// Signed relative errors of a set, printed as they come in.

@@ -5,7 +5,8 @@
 //! of its set, and asserts the target where it is reached; `docs/accuracy.md` says what is missed and why.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use std::path::PathBuf;
+mod published;
+
 use std::sync::LazyLock;
 
 use gpu_assay::catalog::Catalog;
@@ -15,23 +16,9 @@ use gpu_assay::workload::{
     Adapters, AttentionKernel, Checkpointing, CrossEntropy, Data, Framework, Method, Model, Optimizer, Parallel, Positions, Targets,
     Training, named,
 };
+use published::{Point, points};
 
 static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::embedded().unwrap());
-
-/// One published point.
-struct Point {
-    kind: String,
-    model: String,
-    gpu: String,
-    gpus: u64,
-    method: String,
-    batch: u64,
-    seq: u64,
-    other: String,
-    metric: String,
-    value: f64,
-    source: String,
-}
 
 impl Point {
     /// What `key=` says in the remarks.
@@ -43,48 +30,6 @@ impl Point {
     fn label(&self) -> String {
         format!("{} on {}×{} batch {} seq {}", self.model, self.gpus, self.gpu, self.batch, self.seq)
     }
-}
-
-/// Splits one line of comma-separated values with quotes.
-fn cells(line: &str) -> Vec<String> {
-    let mut cells = vec![String::new()];
-    let mut quoted = false;
-    for c in line.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            ',' if !quoted => cells.push(String::new()),
-            c => cells.last_mut().unwrap().push(c),
-        }
-    }
-    cells
-}
-
-/// The points that `keep` keeps, or `None` where there is no truth.
-fn points(keep: impl Fn(&Point) -> bool) -> Option<Vec<Point>> {
-    let folder = std::env::var_os("GPU_ASSAY_TRUTH")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/truth"), PathBuf::from);
-    let path = folder.join("points.csv");
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        println!("skipped: no measurements at {}; set GPU_ASSAY_TRUTH to their folder", path.display());
-        return None;
-    };
-    let whole = |cell: &str| cell.parse::<f64>().map_or(0, |number| number as u64);
-    let points = text.lines().skip(1).map(cells).map(|cells| Point {
-        kind: cells[0].clone(),
-        model: cells[1].clone(),
-        gpu: cells[2].clone(),
-        gpus: whole(&cells[3]),
-        method: cells[4].clone(),
-        batch: whole(&cells[5]),
-        seq: whole(&cells[6]),
-        other: cells[7].clone(),
-        metric: cells[8].clone(),
-        value: cells[9].parse().unwrap_or(f64::NAN),
-        source: cells[11].clone(),
-    });
-    let found: Vec<Point> = points.filter(keep).collect();
-    assert!(!found.is_empty(), "no such rows in {}", path.display());
-    Some(found)
 }
 
 fn model(name: &str) -> Model {

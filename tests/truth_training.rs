@@ -5,7 +5,7 @@
 //! of its set, and asserts the target where it is reached; `docs/accuracy.md` says what is missed and why.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use std::path::PathBuf;
+mod published;
 
 use gpu_assay::catalog::Catalog;
 use gpu_assay::estimate::fit::{Room, Verdict};
@@ -15,19 +15,8 @@ use gpu_assay::units::Bytes;
 use gpu_assay::workload::{
     Activation, Adapters, AttentionKernel, Checkpointing, CrossEntropy, Method, Mlp, Model, Optimizer, Quantised, Targets, Training, named,
 };
+use published::Point;
 use serde_json::Value;
-
-/// A file of the truth, or `None`, said in one line.
-fn truth(file: &str) -> Option<String> {
-    let folder = std::env::var_os("GPU_ASSAY_TRUTH")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/truth"), PathBuf::from);
-    let path = folder.join(file);
-    let text = std::fs::read_to_string(&path).ok();
-    if text.is_none() {
-        println!("skipped: no measurements at {}; set GPU_ASSAY_TRUTH to their folder", path.display());
-    }
-    text
-}
 
 /// Signed relative errors of a set.
 #[derive(Default)]
@@ -92,7 +81,7 @@ fn estimate(model: &Model, training: &Training, overheads: &Overheads) -> Memory
 }
 
 fn traces(kernel: AttentionKernel, set: &str) -> Option<(f64, f64, f64)> {
-    let text = truth("traced_memory.jsonl")?;
+    let text = published::file("traced_memory.jsonl")?;
     let mut errors = Errors::default();
     for line in text.lines() {
         let row: Value = serde_json::from_str(line).unwrap();
@@ -122,46 +111,9 @@ fn peaks_traced_with_a_mask_are_near_those_without() {
     assert!(median <= 3.0 && worst <= 15.0);
 }
 
-/// One published point.
-struct Point {
-    model: String,
-    gpus: f64,
-    method: String,
-    batch: u64,
-    seq: u64,
-    metric: String,
-    value: f64,
-}
-
-/// Splits one line of comma-separated values with quotes.
-fn cells(line: &str) -> Vec<String> {
-    let mut cells = vec![String::new()];
-    let mut quoted = false;
-    for c in line.chars() {
-        match c {
-            '"' => quoted = !quoted,
-            ',' if !quoted => cells.push(String::new()),
-            c => cells.last_mut().unwrap().push(c),
-        }
-    }
-    cells
-}
-
 /// Memory of training on one GPU from `source`.
 fn points(source: &str) -> Option<Vec<Point>> {
-    let text = truth("points.csv")?;
-    let whole = |cell: &str| cell.parse::<f64>().map_or(0, |number| number as u64);
-    let rows = text.lines().skip(1).map(cells).filter(|row| row[0] == "train_mem" && row[11].contains(source));
-    let points = rows.map(|row| Point {
-        model: row[1].clone(),
-        gpus: row[3].parse().unwrap(),
-        method: row[4].clone(),
-        batch: whole(&row[5]),
-        seq: whole(&row[6]),
-        metric: row[8].clone(),
-        value: row[9].parse().unwrap(),
-    });
-    Some(points.filter(|point| point.gpus == 1.0).collect())
+    published::points(|point| point.kind == "train_mem" && point.source.contains(source) && point.gpus == 1)
 }
 
 /// Verdicts on rows that ran, and on rows that ran out of memory.
