@@ -8,6 +8,7 @@
 //!                                      workload ──▲
 //! ```
 
+pub mod accuracy;
 pub mod assay;
 pub mod calibrate;
 pub mod catalog;

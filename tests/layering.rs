@@ -17,13 +17,13 @@ const ROAD: &[&[&str]] = &[
     &["assay"],
     &["calibrate"],
     &["estimate"],
-    &["guide", "verdict"],
+    &["guide", "verdict", "accuracy"],
     &["report"],
     &["cli"],
 ];
 
 /// The pure half never touches hardware.
-const PURE: &[&str] = &["calibrate", "estimate", "guide", "verdict", "report"];
+const PURE: &[&str] = &["calibrate", "estimate", "guide", "verdict", "accuracy", "report"];
 const HARDWARE: &[&str] = &["gpu", "host", "telemetry", "probe", "assay"];
 
 /// Source files; unit tests, in files of their own or not, may look further than the code they test.

@@ -9,7 +9,9 @@
 mod curve;
 mod gpu;
 mod host;
+pub mod matmul;
 mod peer;
+mod prediction;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -20,6 +22,7 @@ pub use curve::{Beyond, Curve, Point, Reading, Shape};
 pub use gpu::{CopyRates, GpuCalibration, LaunchCosts, MatmulPoint, MemoryCosts};
 pub use host::{HostCalibration, StorageCalibration};
 pub use peer::{PeerLink, PeerRates};
+pub use prediction::Prediction;
 
 use crate::figure::{Basis, Figure, Quantity};
 use crate::measure::{Measurement, Outcome};

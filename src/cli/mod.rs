@@ -16,6 +16,7 @@ use crate::report;
 use crate::table::Table;
 use crate::units::Seconds;
 
+mod accuracy;
 mod estimate;
 mod guide;
 mod inspect;
@@ -59,6 +60,8 @@ enum Command {
     Estimate(estimate::Arguments),
     /// Print the hardware guide's tables with this machine's numbers in them
     Guide(guide::Arguments),
+    /// Say how wrong the calibrated models are on somebody's measurements
+    Accuracy(accuracy::Arguments),
 }
 
 /// Options that every command takes.
@@ -242,6 +245,7 @@ fn dispatch(cli: &Cli) -> Result<Status> {
         Some(Command::Inspect {}) => inspect::inspect(&cli.common),
         Some(Command::Model(arguments)) => model::model(&cli.common, arguments),
         Some(Command::Estimate(arguments)) => estimate::estimate(&cli.common, arguments),
+        Some(Command::Accuracy(arguments)) => accuracy::accuracy(&cli.common, arguments),
         Some(Command::Guide(arguments)) => guide::guide(&cli.common, arguments),
         Some(Command::Selftest(arguments)) => selftest::selftest(&cli.common, &arguments.measuring.or(before), arguments),
         Some(Command::Measure(arguments)) => measure::measure(&cli.common, &arguments.measuring.or(before), arguments),
