@@ -6,12 +6,16 @@
 //!
 //! Nothing is invented here. What a run did not measure is absent, and whoever needs it falls back to the catalog, on another basis.
 
+pub mod collective;
 mod curve;
 mod gpu;
 mod host;
+pub mod links;
 pub mod matmul;
+pub mod memory_bound;
 mod peer;
 mod prediction;
+mod transfer;
 
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -23,6 +27,7 @@ pub use gpu::{CopyRates, GpuCalibration, LaunchCosts, MatmulPoint, MemoryCosts};
 pub use host::{HostCalibration, StorageCalibration};
 pub use peer::{PeerLink, PeerRates};
 pub use prediction::Prediction;
+pub use transfer::TransferCurve;
 
 use crate::figure::{Basis, Figure, Quantity};
 use crate::measure::{Measurement, Outcome};
