@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::{Common, Format, Status, catalog_of, print};
-use crate::accuracy::{Score, gemm};
+use crate::accuracy::{Score, collective, gemm};
 use crate::catalog::Shelf;
 use crate::error::{Error, Result};
 
@@ -32,6 +32,8 @@ pub(super) struct Arguments {
 enum Kind {
     /// Matrix products
     Gemm,
+    /// All-reduce, all-gather, reduce-scatter and all-to-all between the GPUs of one machine
+    Collective,
 }
 
 pub(super) fn accuracy(common: &Common, arguments: &Arguments) -> Result<Status> {
@@ -41,6 +43,7 @@ pub(super) fn accuracy(common: &Common, arguments: &Arguments) -> Result<Status>
     let catalog = catalog_of(common, &[Shelf::Gpus])?;
     let scores: Vec<Score> = match kind {
         Kind::Gemm => gemm::evaluate(truth, &catalog, arguments.dtype.as_deref(), arguments.points.unwrap_or(64))?,
+        Kind::Collective => collective::evaluate(truth, arguments.points.unwrap_or(8))?,
     };
     if common.format == Format::Json {
         print(&format!("{}\n", serde_json::to_string_pretty(&scores).unwrap_or_default()))?;

@@ -3,16 +3,21 @@
 
 use std::path::PathBuf;
 
-/// A file of that folder, or `None`, said in one line.
-pub fn file(name: &str) -> Option<String> {
+/// Where a file of that folder is, or `None`, said in one line.
+pub fn path(name: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("GPU_ASSAY_TRUTH")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/truth"), PathBuf::from);
     let path = folder.join(name);
-    let text = std::fs::read_to_string(&path).ok();
-    if text.is_none() {
+    if !path.is_file() {
         println!("skipped: no measurements at {}; set GPU_ASSAY_TRUTH to their folder", path.display());
+        return None;
     }
-    text
+    Some(path)
+}
+
+/// What a file of that folder holds, or `None`, said in one line.
+pub fn file(name: &str) -> Option<String> {
+    std::fs::read_to_string(path(name)?).ok()
 }
 
 /// One published point.
