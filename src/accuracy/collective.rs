@@ -29,7 +29,7 @@ pub fn sizes(points: usize) -> Vec<Bytes> {
     if points < 2 { Vec::new() } else { std::iter::once(first).chain(between).chain([last]).collect() }
 }
 
-/// The score of each device in the file at `path` over all operations, followed by that of each operation. Of every operation and GPU count at
+/// The score of each device in the file at `path` over all operations, and of each operation as its parts. Of every operation and GPU count at
 /// most `points` rows enter the fit: those nearest in size to [`sizes`].
 ///
 /// # Errors
@@ -56,19 +56,20 @@ pub fn evaluate(path: &Path, points: usize) -> Result<Vec<Score>> {
             None => devices.push((row.device, vec![timing])),
         }
     }
-    Ok(devices.iter().flat_map(|(device, timings)| score(device, timings, points)).collect())
+    Ok(devices.iter().filter_map(|(device, timings)| score(device, timings, points)).collect())
 }
 
-fn score(device: &str, timings: &[CollectiveTiming], points: usize) -> Vec<Score> {
+fn score(device: &str, timings: &[CollectiveTiming], points: usize) -> Option<Score> {
     let (seen, held): (Vec<CollectiveTiming>, Vec<CollectiveTiming>) = split(timings, &sizes(points));
-    let Some(model) = CollectiveModel::fit(&seen) else { return Vec::new() };
+    let model = CollectiveModel::fit(&seen)?;
     let of = |part: Option<Collective>| {
         let wanted = |timing: &&CollectiveTiming| part.is_none_or(|operation| timing.operation == operation);
         let used = seen.iter().filter(wanted).count();
         let rows = held.iter().filter(wanted).map(|timing| (model.time(timing.operation, timing.gpus, timing.bytes), timing.time));
         Score::of("collective", device, part.map(|operation| operation.name().to_owned()), used, rows)
     };
-    std::iter::once(None).chain(Collective::ALL.map(Some)).filter_map(of).collect()
+    let parts = Collective::ALL.into_iter().filter_map(|operation| of(Some(operation))).collect();
+    of(None).map(|all| Score { parts, ..all })
 }
 
 /// The timings whose size is, within their operation and count, the nearest there is to one of `sizes`; and the others.

@@ -11,11 +11,52 @@ mod truth;
 
 pub use truth::read;
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use crate::calibrate::Prediction;
+use crate::calibrate::matmul;
+use crate::error::Result;
 use crate::stats::Sample;
 use crate::units::Seconds;
+
+/// What a truth file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Matrix products.
+    Gemm,
+    /// Attention of prompts, or of one token at a time.
+    Attention,
+    /// Collective operations between GPUs.
+    Collective,
+}
+
+impl Kind {
+    /// What the file at `path` holds, told by its columns; `None` if none of these.
+    ///
+    /// # Errors
+    /// Where the file cannot be read.
+    pub fn of_file(path: &Path) -> Result<Option<Self>> {
+        let columns = truth::columns(path)?;
+        let has = |wanted: &[&str]| wanted.iter().all(|name| columns.iter().any(|column| column == name));
+        let telling = [
+            (Self::Gemm, &["dtype", "m", "n", "k", "latency_us"][..]),
+            (Self::Attention, &["isl", "num_heads", "head_dim", "latency_us"]),
+            (Self::Collective, &["op", "gpus", "bytes", "latency_us"]),
+        ];
+        Ok(telling.into_iter().find(|(_, names)| has(names)).map(|(kind, _)| kind))
+    }
+
+    /// How many rows a calibration of it measures: in all, of each step, and of each operation and GPU count.
+    pub fn points(self) -> usize {
+        match self {
+            Self::Gemm => matmul::DESIGN.len(),
+            Self::Attention => 24,
+            Self::Collective => 8,
+        }
+    }
+}
 
 /// How wrong a model was on the rows of one file. The keys are those of `accuracy --format json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,6 +84,9 @@ pub struct Score {
     pub inside_interval: f64,
     /// Share of the rows that lay outside what the fit had seen.
     pub extrapolated: f64,
+    /// The scores of parts of the rows, where the model has several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Score>,
 }
 
 impl Score {
@@ -70,6 +114,7 @@ impl Score {
             median_bias: signed.median(),
             inside_interval: share(&|(predicted, measured)| predicted.contains(*measured)),
             extrapolated: share(&|(predicted, _)| predicted.extrapolated),
+            parts: Vec::new(),
         })
     }
 }

@@ -31,6 +31,14 @@ pub enum Dtype {
     Int8,
 }
 
+impl Dtype {
+    /// The format of that name, without regard to case.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Fp64, Self::Fp32, Self::Tf32, Self::Fp16, Self::Bf16, Self::Fp8, Self::Mxfp8, Self::Fp4, Self::Int8];
+        all.into_iter().find(|dtype| dtype.to_string().eq_ignore_ascii_case(name))
+    }
+}
+
 impl fmt::Display for Dtype {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

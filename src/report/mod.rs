@@ -4,6 +4,7 @@
 //! may be hostile, so every renderer neutralises what its medium would obey: control characters and direction overrides in a terminal, pipes
 //! and markup in Markdown, formulas in CSV.
 
+mod accuracy;
 mod csv;
 mod inspect;
 mod json;
@@ -14,6 +15,7 @@ mod text;
 mod words;
 
 pub use crate::table::{Align, Cell, Column, Number, Table};
+pub use accuracy::accuracy;
 pub use csv::csv;
 pub use inspect::inspect;
 pub use json::json;

@@ -1,0 +1,135 @@
+//! How long a matrix product takes, as a function of its shape.
+//!
+//! `m × k` times `k × n`: `m` rows of activations (tokens), `n` output features, `k` input features. The time comes in two steps:
+//!
+//! 1. **Physics** ([`physics`]): the output is cut into tiles, the tiles run in waves over the multiprocessors, each tile's loop over `k` is
+//!    limited by arithmetic, by the second-level cache or by its own latency, and all of it by device memory. A library picks the tile and the
+//!    split of `k` that is fastest, so every pair is computed and the fastest ones count. Eighteen constants of the machine and the library,
+//!    each with a usual value for its family, say how fast each of these goes.
+//! 2. **Measurements** correct it. At most some dozens of timed shapes, [`DESIGN`] where we choose them, move the constants away from
+//!    their usual values as far as the timings demand ([`fit`]). What the constants cannot explain is a smooth field in the logarithm
+//!    of measured over computed, interpolated between the timings ([`residual`]) and fading away from them, so that far outside what was
+//!    measured physics alone speaks.
+//!
+//! Time is monotone in `m`: every part of the physics is, and the field takes the computed time itself as a coordinate in place of `m`.
+
+mod design;
+mod fit;
+mod physics;
+mod residual;
+#[cfg(test)]
+mod tests;
+
+pub use design::DESIGN;
+
+use self::physics::{Constants, Device};
+use self::residual::Residual;
+use super::Prediction;
+use crate::catalog::{Dtype, GpuModel};
+use crate::units::Seconds;
+
+/// A matrix product: `m × k` times `k × n`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GemmShape {
+    /// Rows of the result: tokens.
+    pub m: u64,
+    /// Columns of the result: output features.
+    pub n: u64,
+    /// Length of the inner products: input features.
+    pub k: u64,
+}
+
+/// One timed product.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GemmTiming {
+    /// Its shape.
+    pub shape: GemmShape,
+    /// Time of one product.
+    pub time: Seconds,
+}
+
+/// What happens around a product, in a measurement or in a model, that changes how long it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Setting {
+    /// Where the second factor, the weights, comes from.
+    pub weights: Weights,
+    /// Whether the first factor is cast to the product's format on the way: its scale is found, it is read again, and written in 8 bits.
+    pub casts: bool,
+}
+
+impl Setting {
+    /// A product within a model: its weights were last read a step ago, its activations just now, in the format of the product.
+    pub const IN_A_MODEL: Self = Self { weights: Weights::Cold, casts: false };
+}
+
+/// Where the weights are when a product starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weights {
+    /// In device memory.
+    Cold,
+    /// Sets of equal shape take turns until they fill the second-level cache once, but never more than so many sets: what then still lies in the
+    /// cache is read from there.
+    Rotating {
+        /// Most sets.
+        most: u32,
+    },
+}
+
+/// Time of matrix products in one data type on one GPU.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MatmulModel {
+    device: Device,
+    constants: Constants,
+    /// Absent where nothing was measured.
+    residual: Option<Residual>,
+}
+
+/// Without a measurement, nine times in ten the truth is within this factor of physics with its usual constants.
+const UNMEASURED: f64 = 1.5;
+
+impl MatmulModel {
+    /// What physics and the GPU's family say of products in `dtype` without a measurement; `None` where the GPU's documents name no peak for it
+    /// or no size of its second-level cache.
+    pub fn assumed(gpu: &GpuModel, dtype: Dtype) -> Option<Self> {
+        let device = Device::of(gpu, dtype)?;
+        Some(Self { device, constants: Constants::usual(&device).0, residual: None })
+    }
+
+    /// The model that explains `timings` best, all taken in one `setting`. With none, what [`Self::assumed`] says.
+    ///
+    /// Timings that are no positive numbers, and shapes with a zero, are left out.
+    pub fn fit(gpu: &GpuModel, dtype: Dtype, setting: Setting, timings: &[GemmTiming]) -> Option<Self> {
+        let device = Device::of(gpu, dtype)?;
+        let sound = |timing: &&GemmTiming| {
+            let GemmShape { m, n, k } = timing.shape;
+            timing.time.0 > 0.0 && timing.time.0.is_finite() && m > 0 && n > 0 && k > 0
+        };
+        let timings: Vec<GemmTiming> = timings.iter().filter(sound).copied().collect();
+        let constants = fit::constants(&device, setting, &timings);
+        let residual = Residual::new(&device, &constants, setting, &timings);
+        Some(Self { device, constants, residual })
+    }
+
+    /// Time of one product within a model, launch included.
+    pub fn time(&self, shape: GemmShape) -> Prediction {
+        self.time_in(Setting::IN_A_MODEL, shape)
+    }
+
+    /// Time of one product in any setting, launch included. A shape with a zero takes no time.
+    pub fn time_in(&self, setting: Setting, shape: GemmShape) -> Prediction {
+        if shape.m == 0 || shape.n == 0 || shape.k == 0 {
+            return Prediction::within(Seconds(0.0), 1.0, false);
+        }
+        let computed = physics::time(&self.device, &self.constants, setting, shape);
+        let Some(residual) = &self.residual else { return Prediction::within(Seconds(computed), UNMEASURED, true) };
+        let correction = residual.at(shape, computed);
+        Prediction::within(Seconds(computed * correction.log.exp()), correction.spread.exp(), correction.extrapolated)
+    }
+
+    /// The best rate that physics with these constants allows for a large product, in FLOP/s: the ceiling that shares of peak refer to.
+    pub fn ceiling(&self) -> crate::units::FlopsPerSecond {
+        const LARGE: GemmShape = GemmShape { m: 8192, n: 8192, k: 8192 };
+        let time = self.time(LARGE).time.0;
+        crate::units::FlopsPerSecond(2.0 * (LARGE.m * LARGE.n * LARGE.k) as f64 / time)
+    }
+}
