@@ -213,6 +213,9 @@ const TILES: [(f64, f64); 14] = [
     (256.0, 128.0),
 ];
 
+/// Further ones where a group of warps multiplies a strip of any width.
+const STRIPS: [(f64, f64); 5] = [(128.0, 96.0), (128.0, 160.0), (128.0, 192.0), (128.0, 224.0), (192.0, 128.0)];
+
 /// Parts that `k` is split into.
 const SPLITS: [f64; 11] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0];
 
@@ -221,6 +224,9 @@ const SHORTEST_PART: f64 = 128.0;
 
 /// A split makes no more blocks per multiprocessor: there is nothing left to fill.
 const MOST_SPLIT_BLOCKS: f64 = 4.0;
+
+/// A tile whose fourth power is so much longer than the shortest adds nothing that could be seen.
+const HOPELESS: f64 = 8.0;
 
 /// Of the wait for the last wave, the share that blocks of unequal speed save.
 const UNEVEN: f64 = 0.05;
@@ -249,9 +255,10 @@ pub(super) fn time(device: &Device, constants: &Constants, setting: Setting, sha
 
     // Sums of t⁻³² stay within range in this unit, which no time is far from.
     let unit = (once + 1e-6).max(2.0 * m * n * k / (constants.arithmetic * device.sms));
-    let mut sum = 0.0;
+    let (mut sum, mut shortest) = (0.0, f64::INFINITY);
     let steps = (k / step_length).ceil();
-    for (rows, columns) in TILES {
+    let strips: &[(f64, f64)] = if device.asynchronous { &STRIPS } else { &[] };
+    for &(rows, columns) in TILES.iter().chain(strips) {
         let (across, along) = ((m / rows).max(1.0), (n / columns).max(1.0));
         let tiles = (m / rows).ceil() * (n / columns).ceil();
         let area = rows * columns;
@@ -275,6 +282,9 @@ pub(super) fn time(device: &Device, constants: &Constants, setting: Setting, sha
             let hidden_by = blocks_at_once.min(busiest);
             let loops = busiest * steps * arithmetic.max(transfer).max(constants.step / hidden_by);
             let ends = (busiest / blocks_at_once).ceil() * constants.fill + busiest * area * constants.store;
+            if fourth_power((loops + ends) / unit) > HOPELESS * shortest {
+                continue;
+            }
             // The blocks of a wave cover a rectangle of the output; each operand is read once per rectangle's side.
             let at_once = (across * along * split).min(device.sms);
             let high = (at_once * columns / rows).sqrt().clamp(1.0, across);
@@ -286,6 +296,7 @@ pub(super) fn time(device: &Device, constants: &Constants, setting: Setting, sha
             } else {
                 fourth
             };
+            shortest = shortest.min(fourth);
             let inverse = 1.0 / fourth;
             sum += fourth_power(inverse) * fourth_power(inverse);
         }

@@ -128,7 +128,7 @@ proptest! {
     fn more_tokens_never_take_less_time(m in dimension(), more in dimension(), n in dimension(), k in dimension()) {
         for model in &*MODELS {
             let (less, more) = (model.time(shape(m, n, k)), model.time(shape(m + more, n, k)));
-            prop_assert!(less.time.0 <= more.time.0 * (1.0 + 1e-12), "{less:?} {more:?}");
+            prop_assert!(less.time.0 <= more.time.0 * (1.0 + 1e-7), "{less:?} {more:?}");
         }
     }
 
