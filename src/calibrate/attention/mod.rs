@@ -9,19 +9,23 @@
 //! Times include the launches and, for prefill, the kernel that writes keys and values to their cache. Factors are 16 bits wide.
 //!
 //! **Monotone**: prefill never takes less time for more sequences, queries, context or heads. Nor does decoding with the same launch; but where
-//! more work makes a library choose another kernel or other splits, the time may fall, and so it does on real GPUs, to a half at worst.
+//! more work makes a library choose another kernel or other splits, the time may fall, and so it does on real GPUs, to a half at worst. Whoever
+//! needs decoding times that never fall takes [`AttentionModel::rising`], which is a little less exact.
 
 mod decode;
 pub mod design;
 mod device;
 mod fit;
 mod prefill;
+mod rising;
 mod span;
 mod training;
 mod work;
 
 #[cfg(test)]
 mod tests;
+
+pub use rising::RisingDecode;
 
 use super::Prediction;
 use crate::catalog::GpuModel;

@@ -31,8 +31,8 @@ pub(super) const TERMS: [Term; 7] = [
     Term::new(2.2, 0.5, 0.1),
     Term::new(0.9, 0.5, 0.1),
     Term::new(4600.0, 0.5, 0.25),
-    Term::new(1.4, 0.35, 0.06),
-    Term::new(0.6, 0.5, 0.0),
+    Term::new(1.4, 0.4, 0.15),
+    Term::new(0.6, 0.5, 0.2),
     Term::new(0.5, 0.4, 0.0),
 ];
 

@@ -93,6 +93,8 @@ fn it_knows_what_lies_beyond() {
     assert!(!near.extrapolated && far.extrapolated);
     assert!(far.high.0 / far.time.0 > near.high.0 / near.time.0);
     assert!(h100().time(&AttentionShape::prefill(1, 512, 32, 8, 128)).extrapolated);
+    let size = |head_dim| model.time(&AttentionShape::decode(4, 3000, 32, 8, head_dim)).extrapolated;
+    assert_eq!([64, 80, 128, 256, 512].map(size), [false, true, false, false, true], "kernels are compiled for each head size");
 }
 
 #[test]
@@ -162,6 +164,25 @@ fn chunks_cost_about_what_the_whole_does() {
     assert!(model.time(&few).time.0 <= 4.0 * step * (1.0 + 1e-12));
 }
 
+#[test]
+fn rising_times_are_close_to_the_true_ones() {
+    let model = h100();
+    let mut errors = Vec::new();
+    for (heads, kv_heads, head_dim) in [(8, 8, 64), (32, 8, 128), (64, 2, 256)] {
+        let shape = AttentionShape::decode(1, 1, heads, kv_heads, head_dim);
+        let rising = model.rising(&shape);
+        for batch in [1, 3, 16, 100, 512] {
+            for context in [2, 100, 1024, 5000, 65536] {
+                let time = model.time(&AttentionShape { batch, context, ..shape }).time.0;
+                errors.push((rising.time(batch, context).time.0 / time).ln().abs());
+                assert!(!(batch.is_power_of_two() && context == 1024) || rising.time(batch, context).time.0 <= time * (1.0 + 1e-9));
+            }
+        }
+    }
+    errors.sort_by(f64::total_cmp);
+    assert!(errors[errors.len() / 2] < 0.05 && errors[errors.len() * 9 / 10] < 0.3, "{errors:?}");
+}
+
 fn dimension() -> impl Strategy<Value = u64> {
     prop_oneof![1u64..200, 1u64..1 << 20, any::<u64>(), (0u32..64).prop_map(|power| 1 << power)]
 }
@@ -217,6 +238,20 @@ proptest! {
             // A few queries are weighed against decoding, whose launches follow rules of their own.
             prop_assume!(shape.queries > 64 || !chunked);
             prop_assert!(model.time(&larger).time.0 >= here * (1.0 - 1e-9), "{:?} {:?}", shape, larger);
+        }
+    }
+
+    #[test]
+    fn rising_times_never_fall(
+        batch in dimension(), context in dimension(), kv_heads in 1u64..64, group in 1u64..64, more in dimension(), window in proptest::option::of(1u64..9999),
+    ) {
+        let shape = AttentionShape { window, ..AttentionShape::decode(1, 1, kv_heads * group, kv_heads, 128) };
+        let model = h100();
+        let rising = model.rising(&shape);
+        let here = rising.time(batch, context).time.0;
+        prop_assert!(here > 0.0 && here.is_finite());
+        for larger in [rising.time(batch.saturating_add(more), context), rising.time(batch, context.saturating_add(more))] {
+            prop_assert!(larger.time.0 >= here * (1.0 - 1e-9), "{} {}", here, larger.time);
         }
     }
 
