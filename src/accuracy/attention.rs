@@ -1,5 +1,5 @@
-//! Attention: columns `device, batch_size, isl, num_heads, num_key_value_heads, head_dim, latency_us`, and `step` where it is decoding, whose
-//! context is `isl + step`.
+//! Attention: columns `device, batch_size, isl, num_heads, num_key_value_heads, head_dim, latency_us`, and `step` where it is decoding,
+//! whose context is `isl + step`.
 
 use std::path::Path;
 
@@ -72,4 +72,48 @@ fn score(device: &str, part: &str, timings: &[AttentionTiming], wanted: &[Attent
     let others = timings.iter().enumerate().filter(|(index, _)| !used.contains(index));
     let predicted = others.map(|(_, timing)| (model.time(&timing.shape), timing.time));
     Ok(Score::of("attention", device, Some(part.to_owned()), used.len(), predicted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calibrate::attention::AttentionModel;
+
+    /// A file of what the model itself says of the H100, `slower` times over.
+    fn written(folder: &Path, device: &str, slower: f64) -> std::path::PathBuf {
+        let catalog = Catalog::embedded().unwrap();
+        let model = AttentionModel::assumed(catalog.gpu("H100 SXM").unwrap()).unwrap();
+        let mut text = "device,batch_size,isl,step,num_heads,num_key_value_heads,head_dim,latency_us\n".to_owned();
+        for batch in [1, 4, 32, 256, 1024] {
+            for step in [1, 15, 255, 4095] {
+                for (heads, kv_heads, head_dim) in [(8, 8, 64), (8, 8, 128), (32, 4, 128), (64, 2, 256)] {
+                    let time = model.time(&AttentionShape::decode(batch, 1 + step, heads, kv_heads, head_dim)).time.0 * 1e6 * slower;
+                    text += &format!("{device},{batch},1,{step},{heads},{kv_heads},{head_dim},{time}\n");
+                }
+            }
+        }
+        let path = folder.join("generation.csv");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_slower_machine_is_found_from_a_few_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = written(folder.path(), "NVIDIA H100 80GB HBM3", 1.5);
+        let scores = evaluate(&path, &Catalog::embedded().unwrap(), 24).unwrap();
+        let [score] = &scores[..] else { panic!("{scores:?}") };
+        assert_eq!((score.kind, score.part.as_deref(), score.points_used, score.rows), ("attention", Some("decode"), 24, 56));
+        assert!(score.median_error < 0.05 && score.p90_error < 0.1, "{score:?}");
+        // Nothing stands in for a measurement, so the machine is taken for a typical one.
+        let unfitted = &evaluate(&path, &Catalog::embedded().unwrap(), 0).unwrap()[0];
+        assert!((unfitted.median_error - 1.0 / 3.0).abs() < 1e-3 && unfitted.rows == 80, "{unfitted:?}");
+    }
+
+    #[test]
+    fn an_unknown_device_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = evaluate(&written(folder.path(), "NVIDIA Z1", 1.0), &Catalog::embedded().unwrap(), 24).unwrap_err();
+        assert_eq!(error.to_string(), "the catalog knows nothing of \"NVIDIA Z1\", which the file names; add it with --catalog FILE");
+    }
 }

@@ -1,6 +1,8 @@
-//! Decoding: one query per sequence against all its keys and values, which are read once. Memory-bound in the long run, and mostly not there.
+//! Decoding: one query per sequence against all its keys and values, which are read once. Memory-bound in the long run, and mostly not
+//! there.
 //!
-//! Two kinds of kernels do it, after TensorRT-LLM (Apache-2.0; `decoderMaskedMultiheadAttention`), whose rules other libraries share in kind:
+//! Two kinds of kernels do it, after TensorRT-LLM (Apache-2.0; `decoderMaskedMultiheadAttention`), whose rules other libraries share in
+//! kind:
 //!
 //! * **Single**: a block per query head (MMHA). Heads that share keys read them again, from the second-level cache.
 //! * **Grouped**: a block per key-value head on tensor cores (XQA, FlashDecoding), after a kernel that rotates queries and writes the new keys.
@@ -10,9 +12,9 @@
 //! et al. 2023). [`single`] and [`grouped`] say into how many. Blocks then run in **waves** of SMs × blocks per SM: an incomplete last wave
 //! takes as long as a block takes at the pace of one SM, which is why 136 blocks on 132 SMs can take twice as long as 132.
 //!
-//! A wave costs what a block costs to start and end, or what its bytes take, whichever is longer; near equality both show, which is written
-//! as (aᵖ + bᵖ)^(1/p). Keys and values that fit into the second-level cache come from there, since a benchmark repeats itself and a step of a
-//! model with few layers nearly does.
+//! A wave costs what a block costs to start and end, or what its bytes take, whichever is longer; near equality both show, which is
+//! written as (aᵖ + bᵖ)^(1/p). Keys and values that fit into the second-level cache come from there, since a benchmark repeats itself and
+//! a step of a model with few layers nearly does.
 
 use super::device::Device;
 use super::fit::Term;
@@ -37,29 +39,43 @@ const SCORE_BYTES: f64 = 6.0;
 /// Reading device memory reaches its full rate after about so many µs.
 const SETTLING: f64 = 10.0;
 
-/// Common: launching single kernels and grouped ones, µs · share of the memory bandwidth reached · cache bytes per cycle and SM · share of the
-/// cache that keeps · time lost until memory is at its full rate, µs.
-/// Grouped: cycles of a block, fixed and per 128 features · more of them per further pass · bytes per cycle and SM · p − 1 · merging, µs · cycles
-/// per 128 tokens of 128 features.
-/// Single: cycles of a block, fixed and for one round of loads · bytes per cycle and SM · p − 1 · merging, µs.
+/// What only a machine can tell.
 pub(super) const TERMS: [Term; 18] = [
+    // Launching a single kernel, µs.
     Term::new(3.8, 0.3, 0.08),
+    // Launching a grouped one and the kernel before it, µs.
     Term::new(5.2, 0.3, 0.08),
+    // Share of the memory bandwidth reached.
     Term::new(0.92, 0.1, 0.04),
+    // Cache bytes per cycle and SM.
     Term::new(14.0, 0.6, 0.0),
+    // Share of the cache that keeps what is read again.
     Term::new(0.8, 0.3, 0.0),
+    // Time lost until memory is at its full rate, µs.
     Term::new(14.0, 0.5, 0.0),
+    // Grouped: cycles of a block.
     Term::new(4600.0, 0.4, 0.15),
+    // Grouped: more of them per 128 features.
     Term::new(3800.0, 0.4, 0.0),
+    // Grouped: share more per further pass over the heads.
     Term::new(0.38, 0.5, 0.2),
+    // Grouped: bytes that an SM draws per cycle.
     Term::new(13.0, 0.5, 0.0),
+    // Grouped: p − 1.
     Term::new(3.0, 0.3, 0.0),
+    // Grouped: merging splits, µs.
     Term::new(2.3, 0.5, 0.2),
+    // Grouped: cycles per 128 tokens of 128 features.
     Term::new(660.0, 0.6, 0.4),
+    // Single: cycles of a block.
     Term::new(8100.0, 0.4, 0.08),
+    // Single: more of them for one round of loads.
     Term::new(4000.0, 0.4, 0.3),
+    // Single: bytes that an SM draws per cycle.
     Term::new(28.0, 0.5, 0.15),
+    // Single: p − 1.
     Term::new(1.3, 0.3, 0.0),
+    // Single: merging splits, µs.
     Term::new(4.8, 0.4, 0.2),
 ];
 
@@ -85,8 +101,8 @@ pub(super) struct Launch {
     pub(super) threads: f64,
 }
 
-/// The grouped kernels split a context into n pieces of at least 128 tokens, but no more than √(8n), so that merging stays cheap, and no more
-/// than eight waves of them (`computeMultiBlockCount`).
+/// The grouped kernels split a context into n pieces of at least 128 tokens, but no more than √(8n), so that merging stays cheap, and no
+/// more than eight waves of them (`computeMultiBlockCount`).
 pub(super) fn grouped(device: &Device, work: &Work) -> Launch {
     let pieces = (work.seen() / SPLIT_TOKENS).floor();
     let pieces = pieces.min((8.0 * pieces).sqrt().round()).max(1.0);
@@ -96,8 +112,8 @@ pub(super) fn grouped(device: &Device, work: &Work) -> Launch {
     Launch { splits, blocks: units * splits, per_sm: GROUPED_PER_SM, threads: 256.0 }
 }
 
-/// The single kernels take the largest blocks that still run all at once, then split while SMs are idle and each piece fills a round of loads
-/// (`multi_block_grid_setup`); contexts whose scores do not fit into shared memory are split in any case.
+/// The single kernels take the largest blocks that still run all at once, then split while SMs are idle and each piece fills a round of
+/// loads (`multi_block_grid_setup`); contexts whose scores do not fit into shared memory are split in any case.
 pub(super) fn single(device: &Device, work: &Work) -> Launch {
     let (units, seen) = (work.batch * work.heads, work.seen());
     let threads = match (device.sms * 4.0 / units).ceil() {

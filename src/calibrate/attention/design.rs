@@ -1,8 +1,8 @@
 //! The shapes whose timings calibrate the model.
 //!
-//! They are the same for every GPU and were chosen from the formulas alone: each term shows almost by itself somewhere (a launch with nothing
-//! to do, many blocks of little work, the longest tile alone, all SMs busy, a context split or not), at the smallest, usual and largest head
-//! size where kernels differ by it. Together they take well under a second to measure.
+//! They are the same for every GPU and were chosen from the formulas alone: each term shows almost by itself somewhere (a launch with
+//! nothing to do, many blocks of little work, the longest tile alone, all SMs busy, a context split or not), at the smallest, usual and
+//! largest head size where kernels differ by it. Together they take well under a second to measure.
 
 use super::AttentionShape;
 
@@ -72,8 +72,8 @@ pub fn decode() -> [AttentionShape; 24] {
     DECODE.map(|[batch, context, heads, kv_heads, head_dim]| AttentionShape::decode(batch, context, heads, kv_heads, head_dim))
 }
 
-/// For each of `wanted` the place of the nearest of `available` that is not taken yet, by the ratios of their dimensions; fewer where there are
-/// not enough. A ratio between head sizes counts twice, since kernels are compiled for each.
+/// For each of `wanted` the place of the nearest of `available` that is not taken yet, by the ratios of their dimensions; fewer where
+/// there are not enough. A ratio between head sizes counts twice, since kernels are compiled for each.
 pub fn nearest(wanted: &[AttentionShape], available: &[AttentionShape]) -> Vec<usize> {
     let logs = |shape: &AttentionShape| -> [f64; 5] {
         let log = |value: u64| (value.max(1) as f64).log2();

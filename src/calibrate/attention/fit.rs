@@ -5,10 +5,10 @@
 //!
 //! > Σ ρ((ln predicted − ln measured) / ε) + Σ ((term − typical) / spread)²
 //!
-//! is least: a Bayesian estimate with normal priors (ridge regression toward physics), where ρ is Huber's (1964), so that a disturbed timing
-//! pulls in proportion and not by its square. With no timing the typical values stand; with many the typical values hardly count. Some terms
-//! vary with the size of a head, because kernels are compiled for each; those get a deviation per size, with a prior around zero. The
-//! minimum is found with Levenberg's and Marquardt's method (1963); formulas are cheap, so derivatives are differences.
+//! is least: a Bayesian estimate with normal priors (ridge regression toward physics), where ρ is Huber's (1964), so that a disturbed
+//! timing pulls in proportion and not by its square. With no timing the typical values stand; with many the typical values hardly count.
+//! Some terms vary with the size of a head, because kernels are compiled for each; those get a deviation per size, with a prior around
+//! zero. The minimum is found with Levenberg's and Marquardt's method (1963); formulas are cheap, so derivatives are differences.
 //!
 //! How wrong the outcome is, is told by leaving each timing out in turn. For a linearised fit that needs no second fit: the error at a
 //! timing that was left out is its residual / (1 − h), with h its leverage (Allen's PRESS statistic, 1974).

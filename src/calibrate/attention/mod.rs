@@ -1,16 +1,20 @@
 //! How long attention takes, as a function of its shape.
 //!
 //! **Prefill** has many queries per sequence and is limited by arithmetic; **decoding** has one and is limited by memory, launches and how
-//! evenly blocks fall on the SMs. Each has a formula from physics and from the rules by which kernels are launched ([`prefill`], [`decode`]),
-//! with some terms that only a machine can tell. At most two dozen timings each ([`design`]) move those terms from their typical values
-//! ([`fit`]); where there is no timing they stand. The same formula therefore speaks everywhere, inside what was measured and outside, and
-//! all that a prediction says about itself besides is its interval and whether the shape lies beyond the measured ones.
+//! evenly blocks fall on the SMs. Each has a formula from physics and from the rules by which kernels are launched (`prefill.rs`,
+//! `decode.rs`), with some terms that only a machine can tell. At most two dozen timings each ([`design`]) move those terms from their
+//! typical values (`fit.rs`); where there is no timing they stand. The same formula therefore speaks everywhere, inside what was measured
+//! and outside, and all that a prediction says about itself besides is its interval and whether the shape lies beyond the measured ones.
+//!
+//! Typical values are what a Hopper board showed with TensorRT-LLM's kernels, in cycles where cycles count; their spreads leave room for
+//! other generations, and how wide the intervals are without a timing says how little they are worth there.
 //!
 //! Times include the launches and, for prefill, the kernel that writes keys and values to their cache. Factors are 16 bits wide.
 //!
-//! **Monotone**: prefill never takes less time for more sequences, queries, context or heads. Nor does decoding with the same launch; but where
-//! more work makes a library choose another kernel or other splits, the time may fall, and so it does on real GPUs, to a half at worst. Whoever
-//! needs decoding times that never fall takes [`AttentionModel::rising`], which is a little less exact.
+//! **Monotone**: prefill never takes less time for more sequences, tokens or heads (chunks of up to 64 queries apart, which are weighed
+//! against decoding). Nor does decoding with the same launch; but where more work makes a library choose another kernel or other splits,
+//! the time may fall, and so it does on real GPUs, to a half at worst. Whoever needs decoding times that never fall takes
+//! [`AttentionModel::rising`], which is a little less exact.
 
 mod decode;
 pub mod design;
@@ -76,8 +80,8 @@ pub struct AttentionTiming {
     pub time: Seconds,
 }
 
-/// Half of a 90 % interval, as a logarithm, over the mean error at timings that are left out. A normal law would have 2.1; but the timings lie at
-/// the corners of the shapes, and leaving one out hurts more there than between.
+/// Half of a 90 % interval, as a logarithm, over the mean error at timings that are left out. A normal law would have 2.1; but the
+/// timings lie at the corners of the shapes, and leaving one out hurts more there than between.
 const NINETY: f64 = 1.65;
 /// Mean error expected at a timing left out, of prefill and of decoding, and how many timings that expectation counts as.
 const EXPECTED: [f64; 2] = [0.055, 0.075];
@@ -120,8 +124,8 @@ impl AttentionModel {
         Some(Self { device, rows: device.rows, prefill, kernels, decode })
     }
 
-    /// The model that explains `timings` best; timings that are no positive number are left out. Where there are none of prefill or of decoding,
-    /// that part stays as assumed.
+    /// The model that explains `timings` best; timings that are no positive number are left out. Where there are none of prefill or of
+    /// decoding, that part stays as assumed.
     pub fn fit(gpu: &GpuModel, timings: &[AttentionTiming]) -> Option<Self> {
         let mut model = Self::assumed(gpu)?;
         let device = model.device;
@@ -158,8 +162,8 @@ impl AttentionModel {
         decode::time(&self.device, self.kernels, &self.decode.terms.at(work.head_dim), work)
     }
 
-    /// A few queries after a long context would leave most SMs idle in a kernel made for many; no library then does worse than decoding the tokens
-    /// one after the other.
+    /// A few queries after a long context would leave most SMs idle in a kernel made for many; no library then does worse than decoding
+    /// the tokens one after the other.
     fn prefill_time(&self, work: &Work) -> f64 {
         let together = prefill::time(&self.device, self.rows, &self.prefill.terms.at(work.head_dim), work);
         if work.queries > FEW || work.queries == work.context {

@@ -1,10 +1,10 @@
 //! Prefill: many queries of a sequence at once, causal.
 //!
-//! A fused kernel (FlashAttention-2, Dao 2023; TensorRT-LLM's context FMHA) gives each **block** a **tile** of rows of queries of one head and
-//! walks over the keys they see, some columns at a time. Per score that is 4·head_dim operations on the tensor cores and one exponential,
-//! of which an SM does 16 per cycle (CUDA C++ Programming Guide, arithmetic throughput), several times slower than the tensor cores do their
-//! part when heads are small. FlashAttention-3 (Shah et al. 2024, section 3.1) makes the same count, and hides part of the
-//! exponentials behind the products.
+//! A fused kernel (FlashAttention-2, Dao 2023; TensorRT-LLM's context FMHA) gives each **block** a **tile** of rows of queries of one
+//! head and walks over the keys they see, some columns at a time. Per score that is 4·head_dim operations on the tensor cores and one
+//! exponential, of which an SM does 16 per cycle (CUDA C++ Programming Guide, arithmetic throughput), several times slower than the
+//! tensor cores do their part when heads are small. FlashAttention-3 (Shah et al. 2024, section 3.1) makes the same count, and hides part
+//! of the exponentials behind the products.
 //!
 //! Causal tiles are of unequal length: the last rows see the whole context, the first almost nothing. Blocks are dealt to the SMs as
 //! they become free, so by Graham's bound (1969) the last SM is done at most one longest tile after the mean: the time is total / SMs + κ ·
@@ -24,15 +24,21 @@ const EXPONENTIALS: f64 = 16.0;
 /// How tall the tiles may be; which it is depends on the generation, and the fit finds out.
 pub(super) const ROWS: [f64; 3] = [64.0, 128.0, 256.0];
 
-/// Launching both kernels, µs · passes over the queries' and over the keys' and values' bytes while preparing them · cycles to start and end
-/// a tile · tensor time over that at the peak · share of the exponentials not hidden · κ.
+/// What only a machine can tell.
 pub(super) const TERMS: [Term; 7] = [
+    // Launching both kernels, µs.
     Term::new(12.0, 0.5, 0.15),
+    // Passes over the bytes of the queries while preparing them.
     Term::new(2.2, 0.5, 0.1),
+    // Passes over those of the new keys and values.
     Term::new(0.9, 0.5, 0.1),
+    // Cycles to start and end a tile.
     Term::new(4600.0, 0.5, 0.25),
+    // Tensor time over that at the peak.
     Term::new(1.4, 0.4, 0.15),
+    // Share of the exponentials that is not hidden.
     Term::new(0.6, 0.5, 0.2),
+    // κ.
     Term::new(0.5, 0.4, 0.0),
 ];
 
@@ -51,8 +57,8 @@ pub(super) fn time(device: &Device, rows: f64, terms: &[f64; 7], work: &Work) ->
     floor + prepare + (total + tail * longest).max(longest)
 }
 
-/// Groups of columns that the tiles of one head walk over, all together and the longest. The last tile ends at the last key, the one before it
-/// `rows` earlier, and so on; a window caps each.
+/// Groups of columns that the tiles of one head walk over, all together and the longest. The last tile ends at the last key, the one
+/// before it `rows` earlier, and so on; a window caps each.
 fn columns(rows: f64, tiles: f64, work: &Work) -> (f64, f64) {
     let falling = |tiles: f64, first: f64, per_tile: f64| tiles * (first - per_tile * (tiles - 1.0) / 2.0);
     let per_tile = rows / COLUMNS;

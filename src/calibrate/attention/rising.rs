@@ -1,7 +1,7 @@
 //! Decoding times that never fall as work grows, for those who search.
 //!
-//! A library that gets one sequence more may change to a kernel that is faster on the whole, so true decoding times fall here and there, and
-//! [`AttentionModel::time`] follows them. A search for the largest batch, or a law that more tokens never take less time, wants the
+//! A library that gets one sequence more may change to a kernel that is faster on the whole, so true decoding times fall here and there,
+//! and [`AttentionModel::time`] follows them. A search for the largest batch, or a law that more tokens never take less time, wants the
 //! **rising** time: the least that this much work or more can take. It is kept at powers of two of sequences and of context, each node the
 //! minimum of itself and all above it, and is straight in logarithms between the nodes. So it is monotone by construction, smooth where the
 //! true time is a saw, and at the nodes never above it.
@@ -26,8 +26,8 @@ pub struct RisingDecode<'a> {
 }
 
 impl AttentionModel {
-    /// Decoding times for the heads and the window of `shape`, which rise with the number of sequences and with the context. Making it costs
-    /// some hundred predictions.
+    /// Decoding times for the heads and the window of `shape`, which rise with the number of sequences and with the context. Making it
+    /// costs some hundred predictions.
     pub fn rising(&self, shape: &AttentionShape) -> RisingDecode<'_> {
         let shape = AttentionShape { queries: 1, ..*shape };
         let mut nodes = vec![f64::NEG_INFINITY; BATCHES * CONTEXTS];

@@ -5,8 +5,8 @@ use super::work::Work;
 /// Shapes are still near a measured one within this factor in each dimension: the formulas carry that far.
 const SLACK: f64 = 4.0;
 
-/// The least and the most of each dimension measured: units (sequences × heads), context, heads that share keys. Head sizes are not a range, since
-/// kernels are compiled for each: what was measured of others tells less.
+/// The least and the most of each dimension measured: units (sequences × heads), context, heads that share keys. Head sizes are not a
+/// range, since kernels are compiled for each: what was measured of others tells less.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Span {
     ranges: [(f64, f64); 3],

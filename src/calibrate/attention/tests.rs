@@ -130,7 +130,7 @@ fn every_gpu_with_tensor_cores_has_a_model_and_light_speed_holds() {
 
 #[test]
 fn an_h100_is_about_as_fast_as_flash_attention_3_says() {
-    // Section 4.1: 550 to 650 TFLOP/s causal at 16,384 tokens in all with 2,048 of hidden size; a serving library's kernels are somewhat slower.
+    // Section 4.1: 550 to 650 TFLOP/s, causal, 16,384 tokens in all and 2,048 features; a serving library's kernels are somewhat slower.
     let shape = AttentionShape::prefill(1, 16384, 16, 16, 128);
     let rate = 2.0 * 16384f64.powi(2) * 2048.0 / h100().time(&shape).time.0 / 1e12;
     assert!((400.0..650.0).contains(&rate), "{rate}");
@@ -243,7 +243,8 @@ proptest! {
 
     #[test]
     fn rising_times_never_fall(
-        batch in dimension(), context in dimension(), kv_heads in 1u64..64, group in 1u64..64, more in dimension(), window in proptest::option::of(1u64..9999),
+        batch in dimension(), context in dimension(), kv_heads in 1u64..64, group in 1u64..64, more in dimension(),
+        window in proptest::option::of(1u64..9999),
     ) {
         let shape = AttentionShape { window, ..AttentionShape::decode(1, 1, kv_heads * group, kv_heads, 128) };
         let model = h100();

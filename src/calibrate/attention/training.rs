@@ -5,9 +5,10 @@ use super::{AttentionModel, AttentionShape};
 use crate::calibrate::Prediction;
 use crate::units::Seconds;
 
-/// The backward pass multiplies five matrices where the forward one multiplies two (scores again, and the gradients of queries, keys, values and
-/// probabilities): 2.5 times the operations. It reaches 63 % of the peak where forward reaches 73 % (FlashAttention-2, Dao 2023, section 4.1,
-/// A100), or about 550 TFLOP/s where forward reaches 740 (FlashAttention-3, Shah et al. 2024, section 4.1, H100): 2.9 and 3.3 times as long.
+/// The backward pass multiplies five matrices where the forward one multiplies two (scores again, and the gradients of queries, keys,
+/// values and probabilities): 2.5 times the operations. It reaches 63 % of the peak where forward reaches 73 % (FlashAttention-2, Dao
+/// 2023, section 4.1, A100), or about 550 TFLOP/s where forward reaches 740 (FlashAttention-3, Shah et al. 2024, section 4.1, H100): 2.9
+/// and 3.3 times as long.
 const BACKWARD: f64 = 3.1;
 /// The interval's logarithm grows by this much for that ratio.
 const BACKWARD_DOUBT: f64 = 1.2;
@@ -34,8 +35,8 @@ impl AttentionModel {
         }
     }
 
-    /// Time of one call that is not fused, as a model in plain PyTorch does it, with numbers of `bytes` bytes: all scores, causal or not, are
-    /// computed, written and read again.
+    /// Time of one call that is not fused, as a model in plain PyTorch does it, with numbers of `bytes` bytes: all scores, causal or not,
+    /// are computed, written and read again.
     ///
     /// Per score: written by the product (b), scaled (2b), masked (2b), softmax read and written in 32 bits (b + 4), cast back (4 + b; not
     /// where b is 4), read by the second product (b).
