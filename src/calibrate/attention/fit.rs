@@ -13,6 +13,8 @@
 //! How wrong the outcome is, is told by leaving each timing out in turn. For a linearised fit that needs no second fit: the error at a
 //! timing that was left out is its residual / (1 − h), with h its leverage (Allen's PRESS statistic, 1974).
 
+use crate::calibrate::cholesky::Cholesky;
+
 /// Relative error of one timing together with what formulas leave out.
 const NOISE: f64 = 0.05;
 /// Beyond so many times the noise a residual counts linearly.
@@ -99,11 +101,12 @@ pub(super) fn fit<const N: usize, S>(
         let mut better = None;
         for _ in 0..8 {
             let mut damped = curvature.clone();
-            for (index, row) in damped.iter_mut().enumerate() {
-                row[index] *= 1.0 + damping;
+            for diagonal in damped.iter_mut().step_by(at.len() + 1) {
+                *diagonal *= 1.0 + damping;
             }
-            let Some(factor) = Cholesky::of(damped) else { break };
-            let step = factor.solve(&gradient);
+            let Some(factor) = Cholesky::new(damped, at.len()) else { break };
+            let mut step = gradient.clone();
+            factor.solve(&mut step);
             let next: Vec<f64> = at.iter().zip(&step).map(|(at, step)| (at - step).clamp(-FURTHEST, FURTHEST)).collect();
             let next_residuals = problem.residuals(&next);
             let next_cost = problem.cost(&next, &next_residuals);
@@ -176,8 +179,8 @@ impl<'a, const N: usize, S, F: Fn(&[f64; N], &S) -> f64> Problem<'a, N, S, F> {
         if cost.is_finite() { cost } else { f64::INFINITY }
     }
 
-    /// Curvature and gradient of half the cost, residuals weighted as Huber's function has them, and the residuals' derivatives.
-    fn normal_equations(&self, at: &[f64], residuals: &[f64]) -> (Vec<Vec<f64>>, Vec<f64>, Vec<Vec<f64>>) {
+    /// Curvature (its lower triangle, row by row) and gradient of half the cost, residuals weighted as Huber's function has them, and the residuals' derivatives.
+    fn normal_equations(&self, at: &[f64], residuals: &[f64]) -> (Vec<f64>, Vec<f64>, Vec<Vec<f64>>) {
         let n = at.len();
         let columns: Vec<Vec<f64>> = (0..n)
             .map(|coordinate| {
@@ -188,12 +191,10 @@ impl<'a, const N: usize, S, F: Fn(&[f64; N], &S) -> f64> Problem<'a, N, S, F> {
             .collect();
         let weights: Vec<f64> = residuals.iter().map(|residual| weight(*residual)).collect();
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).zip(&weights).map(|((a, b), weight)| a * b * weight).sum::<f64>();
-        let mut curvature = vec![vec![0.0; n]; n];
+        let mut curvature = vec![0.0; n * n];
         for row in 0..n {
             for column in 0..=row {
-                let sum = dot(&columns[row], &columns[column]) + if row == column { 1.0 } else { 0.0 };
-                curvature[row][column] = sum;
-                curvature[column][row] = sum;
+                curvature[row * n + column] = dot(&columns[row], &columns[column]) + if row == column { 1.0 } else { 0.0 };
             }
         }
         let gradient = (0..n).map(|row| dot(&columns[row], residuals) + at[row]).collect();
@@ -202,10 +203,12 @@ impl<'a, const N: usize, S, F: Fn(&[f64; N], &S) -> f64> Problem<'a, N, S, F> {
 
     fn left_out(&self, at: &[f64], residuals: &[f64]) -> Option<f64> {
         let (curvature, _, columns) = self.normal_equations(at, residuals);
-        let factor = Cholesky::of(curvature)?;
+        let factor = Cholesky::new(curvature, at.len())?;
         let errors = residuals.iter().enumerate().map(|(sample, residual)| {
             let derivatives: Vec<f64> = columns.iter().map(|column| column[sample]).collect();
-            let spread: f64 = factor.solve(&derivatives).iter().zip(&derivatives).map(|(a, b)| a * b).sum();
+            let mut solved = derivatives.clone();
+            factor.solve(&mut solved);
+            let spread: f64 = solved.iter().zip(&derivatives).map(|(a, b)| a * b).sum();
             (residual / (1.0 - spread * weight(*residual)).max(0.1)).abs()
         });
         let mean = errors.sum::<f64>() / residuals.len() as f64;
@@ -215,37 +218,6 @@ impl<'a, const N: usize, S, F: Fn(&[f64; N], &S) -> f64> Problem<'a, N, S, F> {
 
 fn weight(residual: f64) -> f64 {
     (ROBUST / (residual.abs() / NOISE).max(ROBUST)) / (NOISE * NOISE)
-}
-
-/// A symmetric positive matrix as L·Lᵀ.
-struct Cholesky(Vec<Vec<f64>>);
-
-impl Cholesky {
-    /// `None` where the matrix is not positive.
-    fn of(mut a: Vec<Vec<f64>>) -> Option<Self> {
-        for row in 0..a.len() {
-            for column in 0..=row {
-                let known: f64 = (0..column).map(|k| a[row][k] * a[column][k]).sum();
-                let rest = a[row][column] - known;
-                a[row][column] = if row == column { Some(rest.sqrt()).filter(|root| *root > 0.0)? } else { rest / a[column][column] };
-            }
-        }
-        Some(Self(a))
-    }
-
-    fn solve(&self, b: &[f64]) -> Vec<f64> {
-        let (l, n) = (&self.0, b.len());
-        let mut x = b.to_vec();
-        for row in 0..n {
-            let known: f64 = (0..row).map(|k| l[row][k] * x[k]).sum();
-            x[row] = (x[row] - known) / l[row][row];
-        }
-        for row in (0..n).rev() {
-            let known: f64 = (row + 1..n).map(|k| l[k][row] * x[k]).sum();
-            x[row] = (x[row] - known) / l[row][row];
-        }
-        x
-    }
 }
 
 #[cfg(test)]
