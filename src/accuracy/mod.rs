@@ -5,6 +5,7 @@
 //! |predicted / measured − 1|, and only rows that did not enter the fit count. Beside the errors stands how often the truth lay in the
 //! predicted 90 % interval: an interval is honest when that share is near nine in ten.
 
+pub mod attention;
 pub mod collective;
 pub mod gemm;
 mod truth;

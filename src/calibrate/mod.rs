@@ -6,6 +6,7 @@
 //!
 //! Nothing is invented here. What a run did not measure is absent, and whoever needs it falls back to the catalog, on another basis.
 
+pub mod attention;
 mod cholesky;
 pub mod collective;
 mod curve;

@@ -81,7 +81,7 @@ fn evaluate(kind: Kind, path: &Path, catalog: &Catalog, arguments: &Arguments) -
     let points = arguments.points.unwrap_or(kind.points());
     match kind {
         Kind::Gemm => accuracy::gemm::evaluate(path, catalog, arguments.dtype.as_deref(), points),
-        Kind::Attention => Err(Error::usage("not yet")),
+        Kind::Attention => accuracy::attention::evaluate(path, catalog, points),
         Kind::Collective => accuracy::collective::evaluate(path, points),
     }
 }
