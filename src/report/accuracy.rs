@@ -12,13 +12,13 @@ pub fn accuracy(scores: &[Score]) -> Table {
             Column::text("kind", "what"),
             Column::text("device", "device"),
             Column::text("part", "part"),
-            Column::number("points_used", "fitted to"),
+            Column::number("points_used", "fitted"),
             Column::number("rows", "predicted"),
-            Column::number("median_error", "median error"),
-            Column::number("p90_error", "9 of 10 below"),
+            Column::number("median_error", "median"),
+            Column::number("p90_error", "p90"),
             Column::number("worst_error", "worst"),
             Column::number("median_bias", "bias"),
-            Column::number("inside_interval", "in interval"),
+            Column::number("inside_interval", "inside"),
         ],
     );
     for score in scores {
@@ -27,7 +27,8 @@ pub fn accuracy(scores: &[Score]) -> Table {
             table.row(row(part));
         }
     }
-    table.note("An error is |predicted / measured − 1|, over rows that no fit has seen; the interval claims 90 %.");
+    table.note("Median, 90th percentile and worst of |predicted / measured − 1|, over rows that no fit has seen; bias is signed, above zero where predictions are too long.");
+    table.note("Inside: rows whose time lies in the stated 90 % interval.");
     table
 }
 
@@ -35,7 +36,7 @@ fn row(score: &Score) -> [Cell; 10] {
     let share = |value: f64| Cell::plain(Share(value));
     [
         score.kind.into(),
-        Cell::text(&score.device),
+        Cell::text(score.device.strip_prefix("NVIDIA ").unwrap_or(&score.device)),
         Cell::text(score.part.as_deref().unwrap_or("all")),
         Cell::count(score.points_used as u64),
         Cell::count(score.rows as u64),
