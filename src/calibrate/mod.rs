@@ -10,6 +10,7 @@ pub mod attention;
 mod cholesky;
 pub mod collective;
 mod curve;
+mod estimation;
 mod gpu;
 mod host;
 pub mod links;

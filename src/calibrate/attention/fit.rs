@@ -1,27 +1,11 @@
-//! Fitting a few coefficients to a few timings without ever believing either too much.
+//! The terms of a formula, from a few timings of heads of a few sizes.
 //!
-//! A formula's **terms** are positive numbers: an efficiency, a number of cycles. Of each is known beforehand what is typical and how far
-//! machines stray from it. The fit moves the logarithms of the terms to where
-//!
-//! > Σ ρ((ln predicted − ln measured) / ε) + Σ ((term − typical) / spread)²
-//!
-//! is least: a Bayesian estimate with normal priors (ridge regression toward physics), where ρ is Huber's (1964), so that a disturbed
-//! timing pulls in proportion and not by its square. With no timing the typical values stand; with many the typical values hardly count.
-//! Some terms vary with the size of a head, because kernels are compiled for each; those get a deviation per size, with a prior around
-//! zero. The minimum is found with Levenberg's and Marquardt's method (1963); formulas are cheap, so derivatives are differences.
-//!
-//! How wrong the outcome is, is told by leaving each timing out in turn. For a linearised fit that needs no second fit: the error at a
-//! timing that was left out is its residual / (1 − h), with h its leverage (Allen's PRESS statistic, 1974).
+//! Some terms vary with the size of a head, because kernels are compiled for each; those get a deviation per size besides the one of all,
+//! usually zero.
 
-use crate::calibrate::cholesky::Cholesky;
+use crate::calibrate::estimation::{self, Method, Outliers};
 
-/// Relative error of one timing together with what formulas leave out.
-const NOISE: f64 = 0.05;
-/// Beyond so many times the noise a residual counts linearly.
-const ROBUST: f64 = 2.5;
-/// No term strays further from typical than so many spreads.
-const FURTHEST: f64 = 4.0;
-const STEP: f64 = 1e-4;
+const METHOD: Method = Method { noise: 0.05, outliers: Outliers::Huber(2.5), difference: 1e-4, furthest: 4.0, rounds: 40, enough: 1e-6 };
 
 /// What is known of a term before any timing.
 #[derive(Debug, Clone, Copy)]
@@ -92,40 +76,10 @@ pub(super) fn fit<const N: usize, S>(
     formula: impl Fn(&[f64; N], &S) -> f64,
 ) -> Option<Fitted<N>> {
     let problem = Problem::new(priors, samples, formula)?;
-    let mut at = vec![0.0; problem.spreads.len()];
-    let mut residuals = problem.residuals(&at);
-    let mut cost = problem.cost(&at, &residuals);
-    let mut damping = 1e-2;
-    for _ in 0..40 {
-        let (curvature, gradient, _) = problem.normal_equations(&at, &residuals);
-        let mut better = None;
-        for _ in 0..8 {
-            let mut damped = curvature.clone();
-            for diagonal in damped.iter_mut().step_by(at.len() + 1) {
-                *diagonal *= 1.0 + damping;
-            }
-            let Some(factor) = Cholesky::new(damped, at.len()) else { break };
-            let mut step = gradient.clone();
-            factor.solve(&mut step);
-            let next: Vec<f64> = at.iter().zip(&step).map(|(at, step)| (at - step).clamp(-FURTHEST, FURTHEST)).collect();
-            let next_residuals = problem.residuals(&next);
-            let next_cost = problem.cost(&next, &next_residuals);
-            if next_cost < cost {
-                better = Some((next, next_residuals, next_cost));
-                break;
-            }
-            damping *= 4.0;
-        }
-        let Some(found) = better else { break };
-        let gain = cost - found.2;
-        (at, residuals, cost) = found;
-        damping = (damping / 5.0).max(1e-6);
-        if gain < 1e-6 * cost {
-            break;
-        }
-    }
-    let left_out = problem.left_out(&at, &residuals)?;
-    Some(Fitted { terms: problem.terms(&at), cost, left_out })
+    let estimation = estimation::Problem::new(METHOD, problem.spreads.len(), |at: &[f64]| problem.errors(at));
+    let estimate = estimation.solve();
+    let left_out = estimation.left_out(&estimate).iter().map(|error| error.abs()).sum::<f64>() / samples.len() as f64;
+    left_out.is_finite().then(|| Fitted { terms: problem.terms(&estimate.at), cost: estimate.cost, left_out })
 }
 
 /// Coordinates are deviations from typical in units of their spread: first those of the terms, then those of each head size.
@@ -165,59 +119,10 @@ impl<'a, const N: usize, S, F: Fn(&[f64; N], &S) -> f64> Problem<'a, N, S, F> {
     }
 
     /// ln predicted − ln measured.
-    fn residuals(&self, at: &[f64]) -> Vec<f64> {
+    fn errors(&self, at: &[f64]) -> Vec<f64> {
         let terms = self.terms(at);
         self.samples.iter().map(|sample| ((self.formula)(&terms.at(sample.head_dim), &sample.shape) / sample.time).ln()).collect()
     }
-
-    fn cost(&self, at: &[f64], residuals: &[f64]) -> f64 {
-        let huber = |residual: &f64| {
-            let size = residual.abs() / NOISE;
-            if size < ROBUST { size * size } else { 2.0 * ROBUST * size - ROBUST * ROBUST }
-        };
-        let cost = residuals.iter().map(huber).sum::<f64>() + at.iter().map(|at| at * at).sum::<f64>();
-        if cost.is_finite() { cost } else { f64::INFINITY }
-    }
-
-    /// Curvature (its lower triangle, row by row) and gradient of half the cost, residuals weighted as Huber's function has them, and the residuals' derivatives.
-    fn normal_equations(&self, at: &[f64], residuals: &[f64]) -> (Vec<f64>, Vec<f64>, Vec<Vec<f64>>) {
-        let n = at.len();
-        let columns: Vec<Vec<f64>> = (0..n)
-            .map(|coordinate| {
-                let mut moved = at.to_vec();
-                moved[coordinate] += STEP;
-                self.residuals(&moved).iter().zip(residuals).map(|(moved, here)| (moved - here) / STEP).collect()
-            })
-            .collect();
-        let weights: Vec<f64> = residuals.iter().map(|residual| weight(*residual)).collect();
-        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).zip(&weights).map(|((a, b), weight)| a * b * weight).sum::<f64>();
-        let mut curvature = vec![0.0; n * n];
-        for row in 0..n {
-            for column in 0..=row {
-                curvature[row * n + column] = dot(&columns[row], &columns[column]) + if row == column { 1.0 } else { 0.0 };
-            }
-        }
-        let gradient = (0..n).map(|row| dot(&columns[row], residuals) + at[row]).collect();
-        (curvature, gradient, columns)
-    }
-
-    fn left_out(&self, at: &[f64], residuals: &[f64]) -> Option<f64> {
-        let (curvature, _, columns) = self.normal_equations(at, residuals);
-        let factor = Cholesky::new(curvature, at.len())?;
-        let errors = residuals.iter().enumerate().map(|(sample, residual)| {
-            let derivatives: Vec<f64> = columns.iter().map(|column| column[sample]).collect();
-            let mut solved = derivatives.clone();
-            factor.solve(&mut solved);
-            let spread: f64 = solved.iter().zip(&derivatives).map(|(a, b)| a * b).sum();
-            (residual / (1.0 - spread * weight(*residual)).max(0.1)).abs()
-        });
-        let mean = errors.sum::<f64>() / residuals.len() as f64;
-        mean.is_finite().then_some(mean)
-    }
-}
-
-fn weight(residual: f64) -> f64 {
-    (ROBUST / (residual.abs() / NOISE).max(ROBUST)) / (NOISE * NOISE)
 }
 
 #[cfg(test)]

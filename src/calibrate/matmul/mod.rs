@@ -4,7 +4,7 @@
 //!
 //! 1. **Physics** ([`physics`]): the output is cut into tiles, the tiles run in waves over the multiprocessors, each tile's loop over `k` is
 //!    limited by arithmetic, by the second-level cache or by its own latency, and all of it by device memory. A library picks the tile and the
-//!    split of `k` that is fastest, so every pair is computed and the fastest ones count. Eighteen constants of the machine and the library,
+//!    split of `k` that is fastest, so every pair is computed and the fastest ones count. Nineteen constants of the machine and the library,
 //!    each with a usual value for its family, say how fast each of these goes.
 //! 2. **Measurements** correct it. At most some dozens of timed shapes, [`DESIGN`] where we choose them, move the constants away from
 //!    their usual values as far as the timings demand ([`fit`]). What the constants cannot explain is a smooth field in the logarithm
