@@ -1,8 +1,14 @@
 //! Small synthetic records for tests of everything after the record.
 
+use std::sync::LazyLock;
+
 use serde_json::{Value, json};
 
+use crate::catalog::Catalog;
 use crate::record::Run;
+
+/// The built-in catalog, parsed once: it takes longer than what most tests do with it.
+pub(crate) static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::embedded().unwrap());
 
 /// A record under construction.
 pub(crate) struct Fixture {

@@ -159,8 +159,8 @@ impl LinkModel {
 mod tests {
     use super::*;
     use crate::calibrate::Calibration;
+    use crate::calibrate::fixture::CATALOG;
     use crate::calibrate::fixture::{host, two_h100};
-    use crate::catalog::Catalog;
 
     #[test]
     fn a_measured_copy_goes_through_its_sizes() {
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_nobody_measured_is_a_share_of_the_link_and_says_so() {
-        let catalog = Catalog::embedded().unwrap();
+        let catalog = &*CATALOG;
         let ceiling = catalog.pcie_ceiling(5, 16).unwrap();
         let [pinned, pageable] = [true, false].map(|pinned| LinkModel::host_assumed(&ceiling, pinned).unwrap());
         assert_eq!(pinned.basis(), Basis::Assumed);
@@ -205,7 +205,7 @@ mod tests {
         assert!(pinned.time(Bytes::gib(1)).contains(Bytes::gib(1) / BytesPerSecond(48e9)));
         for (name, gpus, at_least, at_most) in [("A100 SXM 80GB", 8, 238e9, 280e9), ("H100 SXM", 8, 335e9, 400e9), ("L40S", 2, 20e9, 29e9)]
         {
-            let model = LinkModel::peer_assumed(&Interconnect::of(catalog.gpu(name).unwrap(), &catalog), gpus).unwrap();
+            let model = LinkModel::peer_assumed(&Interconnect::of(catalog.gpu(name).unwrap(), catalog), gpus).unwrap();
             let rate = Bytes::gib(1) / model.time(Bytes::gib(1)).time;
             assert!((at_least..at_most).contains(&rate.0), "{name}: {rate:?}");
         }
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn times_are_numbers_for_any_size_and_never_fall() {
-        let catalog = Catalog::embedded().unwrap();
+        let catalog = &*CATALOG;
         let model = LinkModel::host_assumed(&catalog.pcie_ceiling(4, 16).unwrap(), true).unwrap();
         let times: Vec<Prediction> = (0..64).map(|power| model.time(Bytes(1 << power))).chain([model.time(Bytes(u64::MAX))]).collect();
         assert_eq!(model.time(Bytes(0)).time, Seconds(0.0));

@@ -186,12 +186,12 @@ fn ceiling(gpu: &GpuCalibration, traffic: Traffic) -> Option<(&Figure<BytesPerSe
 mod tests {
     use super::*;
     use crate::calibrate::Calibration;
+    use crate::calibrate::fixture::CATALOG;
     use crate::calibrate::fixture::two_h100;
-    use crate::catalog::Catalog;
     use proptest::prelude::*;
 
     fn datasheet(name: &str) -> MemoryBoundModel {
-        let catalog = Catalog::embedded().unwrap();
+        let catalog = &*CATALOG;
         MemoryBoundModel::new(None, Some(catalog.gpu(name).unwrap())).unwrap()
     }
 

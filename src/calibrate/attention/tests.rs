@@ -5,9 +5,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::Catalog;
-
-static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::embedded().unwrap());
+use crate::calibrate::fixture::CATALOG;
 
 fn gpu(name: &str) -> &'static GpuModel {
     CATALOG.gpu(name).unwrap()

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::catalog::Catalog;
+use crate::calibrate::fixture::CATALOG;
 use crate::figure::Figure;
 use crate::units::BytesPerSecond;
 
@@ -91,14 +91,14 @@ fn names_parse_back() {
 }
 
 fn assumed(name: &str) -> CollectiveModel {
-    let catalog = Catalog::embedded().unwrap();
-    CollectiveModel::assumed(&Interconnect::of(catalog.gpu(name).unwrap(), &catalog)).unwrap()
+    let catalog = &*CATALOG;
+    CollectiveModel::assumed(&Interconnect::of(catalog.gpu(name).unwrap(), catalog)).unwrap()
 }
 
 #[test]
 fn documents_know_what_connects_a_board() {
-    let catalog = Catalog::embedded().unwrap();
-    let wire = |name: &str| Interconnect::of(catalog.gpu(name).unwrap(), &catalog).wire;
+    let catalog = &*CATALOG;
+    let wire = |name: &str| Interconnect::of(catalog.gpu(name).unwrap(), catalog).wire;
     assert_eq!(wire("H100 SXM"), Wire::NvSwitch { reduces: true });
     assert_eq!(wire("A100 SXM 80GB"), Wire::NvSwitch { reduces: false });
     assert_eq!(wire("B200"), Wire::NvSwitch { reduces: true });

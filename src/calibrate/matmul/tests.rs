@@ -1,11 +1,11 @@
 use super::*;
-use crate::catalog::Catalog;
+use crate::calibrate::fixture::CATALOG;
 use crate::stats::SplitMix64;
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
 fn gpu(name: &str) -> GpuModel {
-    Catalog::embedded().unwrap().gpu(name).unwrap().clone()
+    CATALOG.gpu(name).unwrap().clone()
 }
 
 fn shape(m: u64, n: u64, k: u64) -> GemmShape {
