@@ -140,4 +140,21 @@ proptest! {
             prop_assert!(time.time.0.is_finite() && time.time.0 >= 0.0 && time.low <= time.time && time.time <= time.high, "{time:?}");
         }
     }
+
+    #[test]
+    fn absurd_timings_make_no_absurd_numbers(
+        timings in proptest::collection::vec((dimension(), dimension(), dimension(), -15.0..9.0f64), 0..8),
+        (m, n, k) in (dimension(), dimension(), dimension()),
+    ) {
+        let timings: Vec<GemmTiming> = timings
+            .into_iter()
+            .map(|(m, n, k, log)| GemmTiming { shape: shape(m, n, k), time: Seconds(10f64.powf(log)) })
+            .collect();
+        // The same shape twice is no other equation.
+        let timings = [timings.clone(), timings].concat();
+        let gpu = CATALOG.gpu("A100 SXM 80GB").unwrap();
+        let model = MatmulModel::fit(gpu, Dtype::Bf16, Setting::IN_A_MODEL, &timings).unwrap();
+        let found = model.time(shape(m, n, k));
+        prop_assert!(found.time.0.is_finite() && found.time.0 > 0.0 && found.low <= found.time && found.time <= found.high, "{found:?}");
+    }
 }
