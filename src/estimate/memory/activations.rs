@@ -9,7 +9,7 @@ use super::lora;
 use super::precision::Precision;
 use crate::workload::{
     Activation, Adapters, Attention, AttentionKernel, Block, Checkpointing, Decoder, Dense, Experts, Framework, Grouped, Latent, Layout,
-    Linear, Mlp, Norm, Positions, QkNorm, Training,
+    Linear, Mlp, Norm, Positions, QkNorm, Role, Training,
 };
 
 /// FP32 numbers.
@@ -139,25 +139,25 @@ impl<'a> Counter<'a> {
         }
     }
 
-    /// Inputs that products keep, per token: of products in a row that read the same input, that input once, or once per product where each
-    /// casts it for itself.
+    /// Inputs that products keep, per token: each distinct input once, or once per product where each casts it for itself. All of them read the
+    /// same, except the ways up from latents, which read theirs.
     fn inputs(&self, linears: impl IntoIterator<Item = Linear>) -> u64 {
         let Precision { product, full, .. } = self.precision;
         let mut bytes = 0;
-        // What the product before kept, and what the adapter before did.
-        let (mut kept, mut adapted) = (None, None);
+        // Whether a product has kept the input they share, and whether an adapter has.
+        let (mut kept, mut adapted) = (false, false);
         for linear in linears {
-            let shares = |one: Option<u64>| one == Some(linear.inputs);
-            if full && (self.casts() || !shares(kept)) {
+            let shares = !matches!(linear.role, Role::QueryUp | Role::KvUp);
+            if full && (self.casts() || !(shares && kept)) {
                 bytes += linear.inputs * product;
-                kept = Some(linear.inputs);
+                kept |= shares;
             }
             let Some(adapters) = self.adapters.filter(|adapters| lora::adapts(&adapters.targets, linear.role)) else { continue };
             if adapters.fp32 {
                 bytes += linear.inputs * FP32;
-            } else if !shares(adapted) {
+            } else if !(shares && adapted) {
                 bytes += linear.inputs * product;
-                adapted = Some(linear.inputs);
+                adapted |= shares;
             }
             bytes += adapters.rank * if adapters.fp32 { FP32 } else { product };
             if adapters.dropout {
