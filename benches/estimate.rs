@@ -3,7 +3,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use gpu_assay::catalog::Catalog;
 use gpu_assay::estimate::memory::{Overheads, infer, train};
-use gpu_assay::workload::{Adapters, Inference, Method, Mix, Parallel, Precision, Targets, Training, named};
+use gpu_assay::workload::{Adapters, Data, Images, Inference, Method, Mix, Parallel, Precision, Quantised, Targets, Training, named};
 use std::hint::black_box;
 
 fn inference(c: &mut Criterion) {
@@ -23,23 +23,29 @@ fn inference(c: &mut Criterion) {
 fn training(c: &mut Criterion) {
     let Ok(catalog) = Catalog::embedded() else { return };
     let overheads = Overheads::prior(None);
+    let full = Training::new(Method::FullMixed { fp32_gradients: true }, 2, 4096);
     let adapters = Adapters { rank: 16, targets: Targets::AllLinear, dropout: false, fp32: true };
+    let lora = Training::new(Method::Lora(adapters.clone()), 2, 4096);
+    let on_8 = Parallel { gpus: 8, ..Parallel::ONE };
     let jobs = [
-        ("all of it", Training::new(Method::FullMixed { fp32_gradients: true }, 2, 4096)),
-        ("LoRA", Training::new(Method::Lora(adapters), 2, 4096)),
-        (
-            "all of it on 8 GPUs",
-            Training {
-                parallel: Parallel { gpus: 8, tensor: 2, ..Parallel::ONE },
-                ..Training::new(Method::FullMixed { fp32_gradients: true }, 2, 4096)
-            },
-        ),
+        ("all of it", full.clone()),
+        ("LoRA", lora.clone()),
+        ("QLoRA", Training::new(Method::Qlora(adapters, Quantised::Nf4Double), 2, 4096)),
+        ("all of it on 8 GPUs", Training { parallel: Parallel { tensor: 2, ..on_8 }, ..full.clone() }),
+        ("all of it by FSDP on 8 GPUs", Training { parallel: Parallel { data: Data::Fsdp, ..on_8 }, ..full.clone() }),
+        ("LoRA by FSDP on 8 GPUs", Training { parallel: Parallel { data: Data::Fsdp, ..on_8 }, ..lora }),
+        // Every stage is estimated whose layers differ from those of the stage before.
+        ("all of it in 4 stages on 8 GPUs", Training { parallel: Parallel { tensor: 2, pipeline: 4, ..on_8 }, grad_accum: 8, ..full }),
     ];
-    for name in ["Llama-3.1-8B", "DeepSeek-V3"] {
+    // A usual model, and those of the catalog that take longest: latent attention with experts, two kinds of layers under a vision tower, and
+    // tiles to be chosen.
+    for name in ["Llama-3.1-8B", "DeepSeek-V3", "Gemma-3-27B", "InternVL2-26B"] {
         let Ok(model) = named(&catalog, name) else { continue };
+        let images = if model.vision.is_some() { Images { count: 1, width: 896, height: 896 } } else { Images::default() };
         for (what, job) in &jobs {
+            let job = Training { images, ..job.clone() };
             c.bench_function(&format!("memory of training, {name}, {what}"), |b| {
-                b.iter(|| train(black_box(&model), black_box(job), &overheads));
+                b.iter(|| train(black_box(&model), black_box(&job), &overheads));
             });
         }
     }

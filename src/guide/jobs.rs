@@ -214,7 +214,7 @@ pub(super) fn unnamed() -> Overheads {
 pub(super) fn adapter_parameters(model: &Model, rank: u64, adapts: impl Fn(Role) -> bool) -> u64 {
     let hidden = model.text.hidden;
     let of_layer = |blocks: &Blocks| -> u64 {
-        let linears = blocks.block.linears(hidden).into_iter().filter(|linear| adapts(linear.role));
+        let linears = blocks.block.linears(hidden).filter(|linear| adapts(linear.role));
         linears.map(|linear| rank * (linear.inputs + linear.outputs) * linear.copies).sum()
     };
     model.text.blocks.iter().map(|blocks| blocks.count * of_layer(blocks)).sum()

@@ -63,37 +63,44 @@ pub struct Latent {
 }
 
 impl Attention {
-    /// Its matrix products, on a residual of `hidden`.
-    pub fn linears(&self, hidden: u64) -> Vec<Linear> {
-        match self {
+    /// Its matrix products, on a residual of `hidden`: the output projection is the last.
+    pub fn linears(&self, hidden: u64) -> impl Iterator<Item = Linear> + use<> {
+        self.projections(hidden).chain([self.output(hidden)])
+    }
+
+    /// The products that make queries, keys and values.
+    pub fn projections(&self, hidden: u64) -> impl Iterator<Item = Linear> + use<> {
+        let one = |role, inputs, outputs, bias| Some(Linear::new(role, inputs, outputs, bias));
+        let products = match self {
             Self::Grouped(grouped) => {
-                let (q, kv) = (grouped.heads * grouped.head_dim, grouped.kv_heads * grouped.head_dim);
-                let mut linears = if grouped.fused {
-                    vec![Linear::new(Role::QueryKeyValue, hidden, q + 2 * kv, grouped.qkv_bias)]
+                let (q, kv, bias) = (grouped.heads * grouped.head_dim, grouped.kv_heads * grouped.head_dim, grouped.qkv_bias);
+                if grouped.fused {
+                    [one(Role::QueryKeyValue, hidden, q + 2 * kv, bias), None, None, None]
                 } else {
-                    vec![
-                        Linear::new(Role::Query, hidden, q, grouped.qkv_bias),
-                        Linear::new(Role::Key, hidden, kv, grouped.qkv_bias),
-                        Linear::new(Role::Value, hidden, kv, grouped.qkv_bias),
-                    ]
-                };
-                linears.push(Linear::new(Role::Output, q, hidden, grouped.output_bias));
-                linears
+                    [one(Role::Query, hidden, q, bias), one(Role::Key, hidden, kv, bias), one(Role::Value, hidden, kv, bias), None]
+                }
             }
             Self::Latent(latent) => {
                 let q = latent.heads * (latent.nope + latent.rope);
-                let mut linears = match latent.q_rank {
-                    Some(rank) => vec![Linear::new(Role::QueryDown, hidden, rank, false), Linear::new(Role::QueryUp, rank, q, false)],
-                    None => vec![Linear::new(Role::Query, hidden, q, false)],
+                let (down, up) = match latent.q_rank {
+                    Some(rank) => (one(Role::QueryDown, hidden, rank, false), one(Role::QueryUp, rank, q, false)),
+                    None => (None, one(Role::Query, hidden, q, false)),
                 };
-                linears.extend([
-                    Linear::new(Role::KvDown, hidden, latent.kv_rank + latent.rope, false),
-                    Linear::new(Role::KvUp, latent.kv_rank, latent.heads * (latent.nope + latent.value), false),
-                    Linear::new(Role::Output, latent.heads * latent.value, hidden, false),
-                ]);
-                linears
+                let kv_down = one(Role::KvDown, hidden, latent.kv_rank + latent.rope, false);
+                let kv_up = one(Role::KvUp, latent.kv_rank, latent.heads * (latent.nope + latent.value), false);
+                [down, up, kv_down, kv_up]
             }
-        }
+        };
+        products.into_iter().flatten()
+    }
+
+    /// The product that leads from the heads back to the residual.
+    pub const fn output(&self, hidden: u64) -> Linear {
+        let (inputs, bias) = match self {
+            Self::Grouped(grouped) => (grouped.heads * grouped.head_dim, grouped.output_bias),
+            Self::Latent(latent) => (latent.heads * latent.value, false),
+        };
+        Linear::new(Role::Output, inputs, hidden, bias)
     }
 
     /// Parameters of the norms inside attention.

@@ -79,11 +79,10 @@ impl Layout {
 }
 
 impl Block {
-    /// All its matrix products, on a residual of `hidden`.
-    pub fn linears(&self, hidden: u64) -> Vec<Linear> {
-        let mut linears = self.attention.linears(hidden);
-        linears.extend(self.mlp.linears(hidden));
-        linears
+    /// All its matrix products, on a residual of `hidden`. An estimate goes through them many times, so they are made as they are asked for
+    /// and never stored.
+    pub fn linears(&self, hidden: u64) -> impl Iterator<Item = Linear> + use<> {
+        self.attention.linears(hidden).chain(self.mlp.linears(hidden))
     }
 
     /// Parameters that are in no product: norms, scales, corrections.
@@ -96,11 +95,11 @@ impl Block {
 
     /// All its parameters.
     pub fn parameters(&self, hidden: u64) -> u64 {
-        self.linears(hidden).iter().map(Linear::parameters).sum::<u64>() + self.other_parameters(hidden)
+        self.linears(hidden).map(|linear| linear.parameters()).sum::<u64>() + self.other_parameters(hidden)
     }
 
     /// Those that one token meets.
     pub fn active_parameters(&self, hidden: u64) -> u64 {
-        self.linears(hidden).iter().map(Linear::active_parameters).sum::<u64>() + self.other_parameters(hidden)
+        self.linears(hidden).map(|linear| linear.active_parameters()).sum::<u64>() + self.other_parameters(hidden)
     }
 }

@@ -89,10 +89,10 @@ impl Model {
             Module::VisionTower => self.vision.as_ref().map_or(0, |vision| vision.tower.parameters()),
             Module::Projector => self.vision.as_ref().map_or(0, |vision| vision.projector_parameters()),
             Module::Embedding => text.embedding_parameters(),
-            Module::Attention => over(|block, hidden| sum(&block.attention.linears(hidden), |_| true) + block.attention.norm_parameters()),
-            Module::Mlp => over(|block, hidden| sum(&block.mlp.linears(hidden), |linear| linear.copies == 1 && !scores(linear))),
-            Module::Experts => over(|block, hidden| sum(&block.mlp.linears(hidden), |linear| linear.copies > 1)),
-            Module::Router => over(|block, hidden| sum(&block.mlp.linears(hidden), scores) + block.mlp.other_parameters()),
+            Module::Attention => over(|block, hidden| sum(block.attention.linears(hidden), |_| true) + block.attention.norm_parameters()),
+            Module::Mlp => over(|block, hidden| sum(block.mlp.linears(hidden), |linear| linear.copies == 1 && !scores(linear))),
+            Module::Experts => over(|block, hidden| sum(block.mlp.linears(hidden), |linear| linear.copies > 1)),
+            Module::Router => over(|block, hidden| sum(block.mlp.linears(hidden), scores) + block.mlp.other_parameters()),
             Module::Norms => over(between) + text.final_norm.parameters(text.hidden),
             Module::Head => text.head_parameters(),
         };
@@ -129,8 +129,8 @@ impl Model {
     }
 }
 
-fn sum(linears: &[Linear], which: impl Fn(&Linear) -> bool) -> u64 {
-    linears.iter().filter(|linear| which(linear)).map(Linear::parameters).sum()
+fn sum(linears: impl Iterator<Item = Linear>, which: impl Fn(&Linear) -> bool) -> u64 {
+    linears.filter(which).map(|linear| linear.parameters()).sum()
 }
 
 fn scores(linear: &Linear) -> bool {

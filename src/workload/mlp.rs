@@ -59,39 +59,43 @@ pub struct Experts {
 }
 
 impl Dense {
-    /// Its matrix products, on a residual of `hidden`.
-    pub fn linears(&self, hidden: u64) -> Vec<Linear> {
-        let mut linears = Vec::with_capacity(3);
-        if self.gated && self.fused {
-            linears.push(Linear::new(Role::GateUp, hidden, 2 * self.ffn, self.bias));
-        } else {
-            if self.gated {
-                linears.push(Linear::new(Role::Gate, hidden, self.ffn, self.bias));
-            }
-            linears.push(Linear::new(Role::Up, hidden, self.ffn, self.bias));
-        }
-        linears.push(Linear::new(Role::Down, self.ffn, hidden, self.bias));
-        linears
+    /// Its matrix products, on a residual of `hidden`: the way down is the last.
+    pub fn linears(&self, hidden: u64) -> impl Iterator<Item = Linear> + use<> {
+        self.ways_up(hidden).chain([self.down(hidden)])
+    }
+
+    /// The products that read the residual: the gate, where there is one, and the way up.
+    pub fn ways_up(&self, hidden: u64) -> impl Iterator<Item = Linear> + use<> {
+        let one = |role, outputs| Linear::new(role, hidden, outputs, self.bias);
+        let (gate, up) = match (self.gated, self.fused) {
+            (true, true) => (None, one(Role::GateUp, 2 * self.ffn)),
+            (true, false) => (Some(one(Role::Gate, self.ffn)), one(Role::Up, self.ffn)),
+            (false, _) => (None, one(Role::Up, self.ffn)),
+        };
+        gate.into_iter().chain([up])
+    }
+
+    /// The product that leads back to the residual.
+    pub const fn down(&self, hidden: u64) -> Linear {
+        Linear::new(Role::Down, self.ffn, hidden, self.bias)
     }
 }
 
 impl Mlp {
     /// Its matrix products, router included, on a residual of `hidden`.
-    pub fn linears(&self, hidden: u64) -> Vec<Linear> {
-        match self {
-            Self::Dense(dense) => dense.linears(hidden),
-            Self::Experts(experts) => {
-                let mut linears = vec![Linear::new(Role::Router, hidden, experts.count, false)];
-                linears.extend(experts.each.linears(hidden).into_iter().map(|linear| linear.experts(experts.count, experts.active)));
-                if let Some(shared) = &experts.shared {
-                    linears.extend(shared.linears(hidden));
-                }
-                if experts.shared_gate {
-                    linears.push(Linear::new(Role::SharedGate, hidden, 1, false));
-                }
-                linears
+    pub fn linears(&self, hidden: u64) -> impl Iterator<Item = Linear> + use<> {
+        // A dense part is one expert that every token passes through.
+        let (router, each, count, active, shared, shared_gate) = match *self {
+            Self::Dense(dense) => (None, dense, 1, 1, None, None),
+            Self::Experts(Experts { count, active, each, shared, shared_gate, .. }) => {
+                let router = Linear::new(Role::Router, hidden, count, false);
+                let shared_gate = shared_gate.then_some(Linear::new(Role::SharedGate, hidden, 1, false));
+                (Some(router), each, count, active, shared, shared_gate)
             }
-        }
+        };
+        let routed = each.linears(hidden).map(move |linear| linear.experts(count, active));
+        let shared = shared.into_iter().flat_map(move |shared| shared.linears(hidden));
+        router.into_iter().chain(routed).chain(shared).chain(shared_gate)
     }
 
     /// Parameters that are in no product.

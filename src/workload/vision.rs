@@ -115,16 +115,17 @@ fn native(width: u64, height: u64, unit: u64, least: u64, most: u64) -> (u64, u6
 /// Tiles of a grid within the limits whose proportions are nearest the image's; of equals, the finer one if the image fills half of it.
 fn tiles(width: u64, height: u64, side: u64, least: u64, most: u64) -> u64 {
     let ratio = width as f64 / height as f64;
-    let area = width * height;
-    let mut grids: Vec<(u64, u64)> =
-        (1..=most).flat_map(|across| (1..=most / across).map(move |down| (across, down))).filter(|(a, d)| a * d >= least).collect();
-    grids.sort_by_key(|(across, down)| across * down);
+    let fills = |tiles: u64| 2 * width * height > side * side * tiles;
     let (mut best, mut nearest) = (1, f64::INFINITY);
-    for (across, down) in grids {
-        let distance = (ratio - across as f64 / down as f64).abs();
-        let fills = 2 * area > side * side * across * down;
-        if distance < nearest || (distance == nearest && fills) {
-            (best, nearest) = (across * down, distance);
+    for across in 1..=most {
+        for down in least.div_ceil(across).max(1)..=most / across {
+            let tiles = across * down;
+            let distance = (ratio - across as f64 / down as f64).abs();
+            // Of equals, the most tiles that the image fills half of, and the fewest where it fills half of none.
+            let better = if tiles > best { fills(tiles) } else { !fills(best) };
+            if distance < nearest || (distance == nearest && better) {
+                (best, nearest) = (tiles, distance);
+            }
         }
     }
     best

@@ -9,7 +9,7 @@ use super::lora;
 use super::precision::Precision;
 use crate::workload::{
     Activation, Adapters, Attention, AttentionKernel, Block, Checkpointing, Decoder, Dense, Experts, Framework, Grouped, Latent, Layout,
-    Linear, Mlp, Norm, Positions, QkNorm, Training,
+    Linear, Mlp, Norm, Positions, QkNorm, Role, Training,
 };
 
 /// FP32 numbers.
@@ -139,45 +139,39 @@ impl<'a> Counter<'a> {
         }
     }
 
-    /// Inputs that products keep, per token: each distinct input once, or once per product where each casts it for itself.
-    fn inputs(&self, linears: &[Linear]) -> u64 {
+    /// Inputs that products keep, per token: each distinct input once, or once per product where each casts it for itself. All of them read the
+    /// same, except the ways up from latents, which read theirs.
+    fn inputs(&self, linears: impl IntoIterator<Item = Linear>) -> u64 {
         let Precision { product, full, .. } = self.precision;
         let mut bytes = 0;
-        if full {
-            let copies = if self.casts() { linears.len() as u64 } else { 1 };
-            bytes += copies * product * linears.first().map_or(0, |linear| linear.inputs);
-        }
-        if let Some(adapters) = self.adapters {
-            let adapted = linears.iter().filter(|linear| lora::adapts(&adapters.targets, linear.role));
-            let mut shared = 0;
-            for linear in adapted {
-                if adapters.fp32 {
-                    bytes += linear.inputs * FP32;
-                } else {
-                    shared = linear.inputs * product;
-                }
-                let width = if adapters.fp32 { FP32 } else { product };
-                bytes += adapters.rank * width;
-                if adapters.dropout {
-                    bytes += linear.inputs * (1 + if adapters.fp32 { 0 } else { product });
-                }
+        // Whether a product has kept the input they share, and whether an adapter has.
+        let (mut kept, mut adapted) = (false, false);
+        for linear in linears {
+            let shares = !matches!(linear.role, Role::QueryUp | Role::KvUp);
+            if full && (self.casts() || !(shares && kept)) {
+                bytes += linear.inputs * product;
+                kept |= shares;
             }
-            bytes += shared;
+            let Some(adapters) = self.adapters.filter(|adapters| lora::adapts(&adapters.targets, linear.role)) else { continue };
+            if adapters.fp32 {
+                bytes += linear.inputs * FP32;
+            } else if !(shares && adapted) {
+                bytes += linear.inputs * product;
+                adapted |= shares;
+            }
+            bytes += adapters.rank * if adapters.fp32 { FP32 } else { product };
+            if adapters.dropout {
+                bytes += linear.inputs * (1 + if adapters.fp32 { 0 } else { product });
+            }
         }
         bytes
     }
 
     /// Inputs of attention's products, per token.
     fn projections(&self, block: &Block, hidden: u64) -> u64 {
-        let linears = block.attention.linears(hidden);
-        let Some((output, inputs)) = linears.split_last() else { return 0 };
-        let first = match block.attention {
-            Attention::Grouped(_) => self.inputs(inputs),
-            // The ways up from the latents have inputs of their own.
-            Attention::Latent(_) => inputs.chunk_by(|one, next| one.inputs == next.inputs).map(|group| self.inputs(group)).sum(),
-        };
+        let first = self.inputs(block.attention.projections(hidden));
         // Attention's result is kept by the kernel; a product that keeps it too keeps the same tensor, an FP32 adapter a copy.
-        let result = if self.precision.full { 0 } else { self.inputs(std::slice::from_ref(output)) };
+        let result = if self.precision.full { 0 } else { self.inputs([block.attention.output(hidden)]) };
         first + result
     }
 
@@ -242,8 +236,7 @@ impl<'a> Counter<'a> {
 
     /// A dense MLP. Its first products may read what attention's have kept already.
     fn dense(&self, dense: &Dense, hidden: u64, shares_input: bool) -> Share {
-        let linears = dense.linears(hidden);
-        let Some((down, first)) = linears.split_last() else { return Share::default() };
+        let down = dense.down(hidden);
         let product = self.precision.product;
         // Tensors as wide as the MLP's inside that its function and the gate's product keep.
         let between = match (dense.gated, dense.activation) {
@@ -258,8 +251,8 @@ impl<'a> Counter<'a> {
             (false, Activation::GeluElementary) => 4,
             (false, Activation::QuickGelu) => 2,
         };
-        let inputs = if shares_input && self.adapters.is_none() { 0 } else { self.inputs(first) };
-        let kept = inputs + dense.ffn * between * product + self.inputs(std::slice::from_ref(down));
+        let inputs = if shares_input && self.adapters.is_none() { 0 } else { self.inputs(dense.ways_up(hidden)) };
+        let kept = inputs + dense.ffn * between * product + self.inputs([down]);
         // Back through the gate's product: the gradients of its result and of both factors, the result itself having been given back.
         let gradients = if dense.gated { 3 } else { 2 } * product;
         let working = match self.adapters {
@@ -267,10 +260,10 @@ impl<'a> Counter<'a> {
             Some(adapters) => {
                 let wide = if adapters.fp32 { FP32 } else { product };
                 let adapted = |linear: &Linear| lora::adapts(&adapters.targets, linear.role);
-                let input = if adapted(down) { wide } else { 0 };
+                let input = if adapted(&down) { wide } else { 0 };
                 // An adapter's result and the same scaled, as the layer is run again; the input of the next one is not there yet.
-                let again = if first.iter().any(adapted) { 2 * wide } else { 0 };
-                let scaled = if adapted(down) { wide * hidden } else { 0 };
+                let again = if dense.ways_up(hidden).any(|linear| adapted(&linear)) { 2 * wide } else { 0 };
+                let scaled = if adapted(&down) { wide * hidden } else { 0 };
                 dense.ffn * again.max(gradients).max(2 * input).saturating_sub(input) + scaled
             }
         };

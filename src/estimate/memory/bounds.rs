@@ -50,7 +50,7 @@ fn layers(runs: &[Blocks], hidden: u64, tokens: f64, training: &Training, scores
     let mut bytes = 0.0;
     for Blocks { count, block } in runs {
         let linears = block.linears(hidden);
-        let widths: f64 = linears.iter().map(|linear| (linear.inputs as f64 + linear.outputs as f64 + rank) * linear.active as f64).sum();
+        let widths: f64 = linears.map(|linear| (linear.inputs as f64 + linear.outputs as f64 + rank) * linear.active as f64).sum();
         let heads = match block.attention {
             Attention::Grouped(grouped) => grouped.heads * grouped.head_dim + grouped.heads,
             Attention::Latent(latent) => latent.heads * (2 * latent.nope + 2 * latent.rope + 2 * latent.value + 1),

@@ -93,16 +93,19 @@ impl Piece {
     /// Elements that this GPU holds of one layer.
     pub(crate) fn layer(&self, block: &Block) -> u64 {
         let hidden = self.model.text.hidden;
-        let products: u64 = block.linears(hidden).iter().map(|linear| linear.parameters() / linear.copies * self.copies(linear)).sum();
+        let products: u64 = block.linears(hidden).map(|linear| linear.parameters() / linear.copies * self.copies(&linear)).sum();
         products + block.other_parameters(hidden)
     }
 
     /// Elements of the experts that this GPU holds, as far as they are spread.
     pub(crate) fn experts(&self) -> u64 {
+        if self.expert == 1 {
+            return 0;
+        }
         let hidden = self.model.text.hidden;
         let of = |block: &Block| -> u64 {
-            let linears = block.linears(hidden);
-            linears.iter().filter(|linear| self.spread(linear)).map(|linear| linear.parameters() / self.expert).sum()
+            let spread = block.linears(hidden).filter(|linear| self.spread(linear));
+            spread.map(|linear| linear.parameters() / self.expert).sum()
         };
         self.model.text.blocks.iter().map(|Blocks { count, block }| count * of(block)).sum()
     }

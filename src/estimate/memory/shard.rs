@@ -69,6 +69,7 @@ impl Held {
 /// Trained elements on this GPU.
 fn trained(piece: &Piece, training: &Training, states: &States) -> Elements {
     let experts = match training.method.adapters() {
+        _ if piece.expert == 1 => 0,
         None => piece.experts(),
         Some(adapters) => {
             let mut experts = 0;

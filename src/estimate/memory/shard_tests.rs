@@ -183,7 +183,7 @@ fn korthikanti_parameters_and_optimizer() {
             .text
             .blocks
             .iter()
-            .map(|run| run.count * run.block.linears(hidden).iter().map(crate::workload::Linear::matrix).sum::<u64>())
+            .map(|run| run.count * run.block.linears(hidden).map(|linear| linear.matrix()).sum::<u64>())
             .sum();
         assert_eq!(18.0 * matrices as f64 / GIB, row.gib.0);
         // What we add to that: biases, norms, the table.

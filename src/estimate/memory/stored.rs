@@ -26,10 +26,9 @@ pub(super) fn weights(model: &Model, inference: &Inference) -> Stored {
     let mut first = 0;
     let count = model.text.layers();
     for run in blocks {
-        let linears = run.block.linears(hidden);
         let mut vectors = run.block.other_parameters(hidden);
-        for linear in &linears {
-            let (inputs, outputs) = share(linear, &run.block.attention, tensor);
+        for linear in run.block.linears(hidden) {
+            let (inputs, outputs) = share(&linear, &run.block.attention, tensor);
             vectors += if linear.bias { outputs * linear.copies } else { 0 };
             if quantises(precision, linear.role) {
                 largest = largest.max(inputs * outputs);
@@ -42,21 +41,21 @@ pub(super) fn weights(model: &Model, inference: &Inference) -> Stored {
                 for layer in first..first + run.count {
                     let place = place(&run.block, layer, count);
                     sum += *of_class[place.class()].get_or_insert_with(|| {
-                        let one = |linear: &Linear| {
-                            let (inputs, outputs) = share(linear, &run.block.attention, tensor);
+                        let one = |linear: Linear| {
+                            let (inputs, outputs) = share(&linear, &run.block.attention, tensor);
                             Bytes(mix.matrix(linear.role, inputs, outputs, place)) * linear.copies
                         };
-                        linears.iter().map(one).sum::<Bytes>()
+                        run.block.linears(hidden).map(one).sum::<Bytes>()
                     });
                 }
                 sum
             }
             _ => {
-                let one = |linear: &Linear| {
-                    let (inputs, outputs) = share(linear, &run.block.attention, tensor);
+                let one = |linear: Linear| {
+                    let (inputs, outputs) = share(&linear, &run.block.attention, tensor);
                     Bytes(precision.matrix(linear.role, inputs, outputs)) * linear.copies
                 };
-                linears.iter().map(one).sum::<Bytes>() * run.count
+                run.block.linears(hidden).map(one).sum::<Bytes>() * run.count
             }
         };
         layers += whole_share(run_bytes + Bytes(vectors) * vector * run.count, run.count, pipeline);

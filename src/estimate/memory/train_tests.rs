@@ -6,8 +6,8 @@ use super::{Overheads, Part, Phase, train};
 use crate::catalog::Catalog;
 use crate::units::Bytes;
 use crate::workload::{
-    Activation, Adapters, Attention, AttentionKernel, Block, Blocks, Checkpointing, CrossEntropy, Decoder, Dense, Grouped, Images, Layout,
-    Method, Mlp, Model, Norm, Optimizer, Positions, QkNorm, Quantised, Targets, Training, named,
+    Activation, Adapters, Attention, AttentionKernel, Block, Blocks, Checkpointing, CrossEntropy, Decoder, Dense, Grouped, Images, Latent,
+    Layout, Method, Mlp, Model, Norm, Optimizer, Positions, QkNorm, Quantised, Targets, Training, named,
 };
 
 /// A model of `layers` equal layers.
@@ -188,6 +188,19 @@ fn what_cannot_be_is_refused() {
     refused(Training { attention: AttentionKernel::Eager, ..Training::new(Method::FullBf16, 1, 1 << 28) }, "beyond 2^60 bytes");
     let images = Images { count: 1, width: 336, height: 336 };
     refused(Training { images, ..Training::new(Method::FullBf16, 1, 4096) }, "it takes no images; leave them out");
+}
+
+/// Both ways down to latents read the hidden states, which are kept once (`DeepseekV3Attention` of transformers).
+#[test]
+fn a_latent_for_queries_adds_what_its_norm_and_its_way_up_keep() {
+    let (rank, tokens, layers) = (24, 128, 3);
+    let kept = |q_rank| {
+        let mut model = toy(layers, 64, 4, 4, 16, 128, 256);
+        model.text.blocks[0].block.attention = Attention::Latent(Latent { heads: 4, q_rank, kv_rank: rank, nope: 16, rope: 8, value: 16 });
+        most(&model, &Training::new(Method::FullBf16, 1, tokens), Part::Activations)
+    };
+    // The norm keeps its input in FP32, what it normalised in BF16 and one number; the way up keeps the norm's result.
+    assert_eq!(kept(Some(rank)) - kept(None), Bytes(layers * tokens * (rank * (4 + 2) + 4 + rank * 2)));
 }
 
 #[test]

@@ -162,7 +162,7 @@ fn products_by_role_give_the_known_numbers_of_adapter_parameters() {
         let model = model(name);
         let of_run = |run: &crate::workload::Blocks| {
             let linears = run.block.linears(model.text.hidden);
-            let adapted = linears.iter().filter(|linear| roles.contains(&linear.role));
+            let adapted = linears.filter(|linear| roles.contains(&linear.role));
             run.count * adapted.map(|linear| rank * (linear.inputs + linear.outputs)).sum::<u64>()
         };
         assert_eq!(model.text.blocks.iter().map(of_run).sum::<u64>(), parameters, "{name} rank {rank}");
