@@ -13,12 +13,19 @@ pub struct Tokens {
     pub queries: u64,
     /// Tokens of each that attention sees, those that pass now included.
     pub context: u64,
+    /// GPUs among which the residual stream is divided along the sequence: each does that part of norms and sums.
+    pub divided: u64,
 }
 
 impl Tokens {
     /// Whole sequences at once.
     pub const fn whole(sequences: u64, length: u64) -> Self {
-        Self { sequences, queries: length, context: length }
+        Self { sequences, queries: length, context: length, divided: 1 }
+    }
+
+    /// One new token of each sequence, which sees `context`.
+    pub const fn next(sequences: u64, context: u64) -> Self {
+        Self { sequences, queries: 1, context, divided: 1 }
     }
 
     /// All that pass.
@@ -144,9 +151,10 @@ pub fn layer(
 ) -> Layer {
     let count = tokens.count();
     let products = block.linears(hidden).iter().map(|linear| Product::of(linear, count)).collect();
+    let stream = count.div_ceil(tokens.divided) * hidden;
     let mut between = Both::default();
     for _ in 0..block.layout.norms() {
-        between += elementwise::norm(block.norm, count * hidden, widths, kernels);
+        between += elementwise::norm(block.norm, stream, widths, kernels);
     }
     // Side by side, both branches are added to the residual; a kernel each all the same.
     let (sums, fused) = match block.layout {
@@ -154,10 +162,10 @@ pub fn layer(
         Layout::Pre | Layout::Post | Layout::Sandwich => (2, kernels),
     };
     for _ in 0..sums {
-        between += elementwise::residual(count * hidden, widths, fused);
+        between += elementwise::residual(stream, widths, fused);
     }
     if block.layer_scale {
-        between += Both::elementary(2 * 3 * count * hidden * widths.product, 2);
+        between += Both::elementary(2 * 3 * stream * widths.product, 2);
     }
     let (attention, beside) = attention(&block.attention, tokens, widths, kernels, kernel, rotary);
     between += beside;

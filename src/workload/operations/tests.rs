@@ -47,7 +47,7 @@ fn experts_get_the_tokens_that_chose_them() {
         *layer.products.iter().find(|product| product.role == Role::Down).unwrap()
     };
     // One token meets its eight experts; a long prompt meets all, and every token is there eight times.
-    let one = find(Tokens { sequences: 1, queries: 1, context: 100 });
+    let one = find(Tokens::next(1, 100));
     assert_eq!((one.m, one.groups), (1, 8));
     let many = find(Tokens::whole(1, 4096));
     assert_eq!((many.m * many.groups, many.groups), (4096 * 8, 128));

@@ -1,0 +1,170 @@
+//! Time of training and inference beside what other people measured.
+//!
+//! The measurements lie outside the repository, in `../shared/truth` or `$GPU_ASSAY_TRUTH`; where they are absent each test prints one line
+//! and passes. Shapes, settings, the software of the time and the catalog's published figures are all that enters a prediction: nothing is fitted
+//! to these rows. Each test prints every row and the errors of its set, signed, and how often the truth lies in the stated interval;
+//! `docs/accuracy.md` says what is missed and why.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod published;
+
+use std::sync::LazyLock;
+
+use gpu_assay::catalog::Catalog;
+use gpu_assay::estimate::time::{Flash, Software, Speeds, Step, Unpacking, train};
+use gpu_assay::units::{BytesPerSecond, Seconds};
+use gpu_assay::workload::{
+    Adapters, Checkpointing, CrossEntropy, Data, Method, Model, Optimizer, Parallel, Positions, Quantised, Targets, Training, named,
+};
+use published::Point;
+
+static CATALOG: LazyLock<Catalog> = LazyLock::new(|| Catalog::embedded().unwrap());
+
+fn model(name: &str) -> Model {
+    named(&CATALOG, name).unwrap()
+}
+
+fn speeds(gpu: &str, network: Option<f64>) -> Speeds {
+    Speeds::assumed(CATALOG.gpu(gpu).unwrap(), &CATALOG, network.map(|gbit| BytesPerSecond(gbit / 8.0 * 1e9)))
+}
+
+/// Signed errors of a set, and how many rows lie in their interval.
+struct Errors {
+    set: &'static str,
+    of: Vec<f64>,
+    inside: usize,
+}
+
+impl Errors {
+    fn new(set: &'static str) -> Self {
+        println!("--- {set}");
+        Self { set, of: Vec::new(), inside: 0 }
+    }
+
+    /// One row: times, so that too slow is positive.
+    fn add(&mut self, row: &str, predicted: Seconds, (low, high): (Seconds, Seconds), measured: Seconds, more: &str) {
+        let error = predicted / measured - 1.0;
+        let inside = low <= measured && measured <= high;
+        println!(
+            "{row:58} {:9.4} s ({:8.4} – {:8.4}) measured {:9.4} {:+7.1} % {} {more}",
+            predicted.0,
+            low.0,
+            high.0,
+            measured.0,
+            error * 100.0,
+            if inside { " " } else { "!" }
+        );
+        self.of.push(error);
+        self.inside += usize::from(inside);
+    }
+
+    /// Median of the signed errors, median of their sizes, and the share inside.
+    fn summary(&self) -> (f64, f64, f64) {
+        let at = |mut all: Vec<f64>, share: f64| {
+            all.sort_by(f64::total_cmp);
+            all[((all.len() - 1) as f64 * share).round() as usize]
+        };
+        let sizes = || self.of.iter().map(|error| error.abs()).collect::<Vec<_>>();
+        let (signed, median) = (at(self.of.clone(), 0.5), at(sizes(), 0.5));
+        let inside = self.inside as f64 / self.of.len() as f64;
+        println!(
+            "=== {}: {} rows, median {:+.1} % signed, {:.1} % in size, p90 {:.1} %, worst {:.1} %; {:.0} % in the interval",
+            self.set,
+            self.of.len(),
+            signed * 100.0,
+            median * 100.0,
+            at(sizes(), 0.9) * 100.0,
+            at(sizes(), 1.0) * 100.0,
+            inside * 100.0
+        );
+        (signed, median, inside)
+    }
+}
+
+/// The largest parts of a step, in percent.
+fn parts(step: &Step) -> String {
+    let total = step.parts.total();
+    let mut parts: Vec<_> = step.parts.iter().collect();
+    parts.sort_by(|(_, _, a), (_, _, b)| b.0.total_cmp(&a.0));
+    let shown = parts.iter().take(6).map(|(phase, kind, time)| format!("{phase:?}/{kind:?} {:.0}", *time / total * 100.0));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+impl Point {
+    /// What `key=` says in the remarks.
+    fn remark(&self, key: &str) -> &str {
+        let found = self.other.split(';').find_map(|item| item.trim().strip_prefix(key)?.strip_prefix('='));
+        found.unwrap_or_else(|| panic!("{key} is not in {}", self.other))
+    }
+}
+
+/// llm-foundry's throughput tables of 2023: MPT of nine sizes under FSDP, flash attention's first generation in Triton.
+#[test]
+fn mpt_on_a100() {
+    let Some(rows) = published::points(|point| point.kind == "train_time" && point.metric == "throughput_per_gpu") else { return };
+    let mut errors = Errors::new("llm-foundry, MPT on A100");
+    let mut short = Errors::new("llm-foundry, MPT on A100, up to 2,048 tokens");
+    for row in &rows {
+        let mut model = model(&format!("{}-foundry", row.model));
+        // The table of positions is as long as the sequence.
+        model.text.positions = Positions::Learned(row.seq);
+        let training = Training {
+            checkpointing: if row.remark("act_ckpt") == "True" { Checkpointing::Full } else { Checkpointing::None },
+            grad_accum: row.remark("grad_accum").parse().unwrap(),
+            cross_entropy: CrossEntropy::InPlace,
+            parallel: Parallel { gpus: row.gpus, data: Data::Fsdp, ..Parallel::ONE },
+            ..Training::new(Method::AmpBf16, row.batch, row.seq)
+        };
+        let software = Software { flash: Flash::First, ..Software::training(&training) };
+        let gpu = if row.gpu.contains("40gb") { "A100 SXM 40GB" } else { "A100 SXM 80GB" };
+        // 1,600 Gbit/s between nodes of eight GPUs.
+        let step = train(&model, &training, &software, &speeds(gpu, Some(200.0))).unwrap();
+        let measured = Seconds((row.batch * row.seq * training.grad_accum) as f64 / row.value);
+        let label = format!("{} {}×{} batch {} × {}", row.model, row.gpus, row.gpu, row.batch, row.seq);
+        let interval = (step.time.low, step.time.high);
+        errors.add(&label, step.time.value, interval, measured, &parts(&step));
+        if row.seq <= 2048 {
+            short.add(&label, step.time.value, interval, measured, "");
+        }
+    }
+    short.summary();
+    errors.summary();
+}
+
+/// Qwen's own scripts: LoRA of rank 64 on every product, dropout, checkpointing, flash attention, 8 micro-batches; Q-LoRA on GPTQ checkpoints, which
+/// AutoGPTQ unpacks in elementary operations.
+#[test]
+fn qwen_finetuning_on_a100() {
+    let Some(rows) = published::points(|point| point.kind == "train_time" && point.source.contains("QwenLM/Qwen")) else { return };
+    let adapters = || Adapters { rank: 64, targets: Targets::AllLinear, dropout: true, fp32: true };
+    let mut all = Errors::new("Qwen 1, LoRA and Q-LoRA");
+    for wanted in ["LoRA", "Q-LoRA", "LoRA + Deepspeed Zero3"] {
+        let mut errors = Errors::new(match wanted {
+            "LoRA" => "Qwen 1, LoRA",
+            "Q-LoRA" => "Qwen 1, Q-LoRA",
+            _ => "Qwen 1, LoRA under ZeRO-3",
+        });
+        for row in rows.iter().filter(|row| row.method == wanted) {
+            let method = match wanted {
+                "Q-LoRA" => Method::Qlora(adapters(), Quantised::Nf4Double),
+                _ => Method::Lora(adapters()),
+            };
+            let data = if row.gpus > 1 { Data::Zero3 } else { Data::Ddp };
+            let training = Training {
+                checkpointing: Checkpointing::Full,
+                grad_accum: 8,
+                optimizer: Optimizer::AdamWForeach,
+                parallel: Parallel { gpus: row.gpus, data, ..Parallel::ONE },
+                ..Training::new(method, row.batch, row.seq)
+            };
+            let software = Software { flash: Flash::Second, unpacking: Unpacking::Elementary, ..Software::training(&training) };
+            let step = train(&model(&row.model), &training, &software, &speeds("A100 SXM 80GB", None)).unwrap();
+            let label = format!("{} {} seq {}", row.model, row.method, row.seq);
+            let interval = (step.time.low, step.time.high);
+            errors.add(&label, step.time.value, interval, Seconds(row.value), &parts(&step));
+            all.add(&label, step.time.value, interval, Seconds(row.value), "");
+        }
+        errors.summary();
+    }
+    all.summary();
+}
