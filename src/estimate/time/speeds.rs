@@ -212,10 +212,15 @@ impl Speeds {
     }
 
     /// How full the multiprocessors are: tiles of 128 queries for each head of each sequence.
+    ///
+    /// Where a token sees only those before it, tiles on the diagonal are computed whole and half of them is thrown away.
     fn filled(&self, work: &AttentionWork) -> f64 {
-        let tiles = work.sequences as f64 * work.heads as f64 * (work.queries as f64 / 128.0).ceil();
+        const TILE: f64 = 128.0;
+        let rows = (work.queries as f64 / TILE).ceil();
+        let tiles = work.sequences as f64 * work.heads as f64 * rows;
         let waves = tiles / self.multiprocessors;
-        waves / waves.ceil().max(1.0)
+        let diagonal = if work.causal && work.queries > 1 { work.context as f64 / (work.context as f64 + TILE) } else { 1.0 };
+        diagonal * waves / waves.ceil().max(1.0)
     }
 
     /// Time of reading keys and values, queries and results.

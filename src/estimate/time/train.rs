@@ -188,6 +188,8 @@ impl<'a> Micro<'a> {
                 PASSES.iter().zip(before).map(|(phase, before)| (self.seconds(*phase) - before) / *count as f64).collect();
             let trained = if full { held } else { 0 };
             let gathered = Gathered::of(self.speeds, &training.parallel, held, trained, self.precision.product);
+            // Gradients are copied to where they are reduced from.
+            self.elementwise(2, Traffic::new(2 * trained * self.precision.product, u64::from(full)), *count);
             gathered.add(&mut self.parts, computed[0], computed[1] + computed[2], *count);
         }
     }
@@ -409,7 +411,8 @@ impl<'a> Micro<'a> {
         let parallel = &training.parallel;
         let held = Held::of(piece, training, &Precision::of(&training.method));
         let trained = held.states.trainable;
-        let tensors = 12 * piece.model.text.layers() + 3;
+        // FSDP makes one tensor of a layer's; others update them one by one.
+        let tensors = if parallel.data == Data::Fsdp && parallel.workers() > 1 { 1 } else { 12 } * piece.model.text.layers() + 3;
         // Gradients of later micro-batches are added to those of the first: two read, one written.
         let more = training.grad_accum - 1;
         if more > 0 {
@@ -420,6 +423,10 @@ impl<'a> Micro<'a> {
             let whole = States::of(piece, training).trainable;
             let backward = self.seconds(Phase::Backward) + self.seconds(Phase::Recompute);
             let times = training.grad_accum as f64;
+            if parallel.workers() > 1 {
+                let copied = Traffic::new(2 * whole * self.precision.gradient, tensors);
+                parts.add(Phase::Backward, Kind::Elementwise, speeds.elementwise(copied));
+            }
             communication::averaged(
                 speeds,
                 parallel,

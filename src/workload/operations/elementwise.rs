@@ -139,10 +139,14 @@ pub(crate) const fn activation(dense: &Dense, elements: u64, width: u64, kernels
     match (dense.gated, kernels) {
         (false, _) => function,
         (true, Kernels::Fused) => Both::new((3 * e, 1), (5 * e, 1)),
-        // The product with the gate reads two and writes one; its two derivatives each do the same.
-        (true, Kernels::Elementary) => Both::new(
-            (function.forward.bytes.0 + 3 * e, function.forward.kernels + 1),
-            (function.backward.bytes.0 + 6 * e, function.backward.kernels + 2),
-        ),
+        // The product with the gate reads two and writes one; its two derivatives each do the same. Of a fused product gate and way up are
+        // views, whose gradients are joined.
+        (true, Kernels::Elementary) => {
+            let joined = if dense.fused { (4 * e, 1) } else { (0, 0) };
+            Both::new(
+                (function.forward.bytes.0 + 3 * e, function.forward.kernels + 1),
+                (function.backward.bytes.0 + 6 * e + joined.0, function.backward.kernels + 2 + joined.1),
+            )
+        }
     }
 }

@@ -167,6 +167,10 @@ pub fn layer(
     if block.layer_scale {
         between += Both::elementary(2 * 3 * stream * widths.product, 2);
     }
+    for product in block.linears(hidden).iter().filter(|linear| linear.bias) {
+        // The bias's gradient is a sum over the rows of the result's; adding it going forward is part of the product's kernel.
+        between += Both::new((0, 0), (count * product.active * product.outputs * widths.product, 1));
+    }
     let (attention, beside) = attention(&block.attention, tokens, widths, kernels, kernel, rotary);
     between += beside;
     between += match &block.mlp {
@@ -198,8 +202,17 @@ fn attention(
     };
     let mut beside = Both::default();
     match attention {
-        Attention::Grouped(Grouped { heads, kv_heads, head_dim, qk_norm, .. }) => {
+        Attention::Grouped(Grouped { heads, kv_heads, head_dim, fused, qk_norm, .. }) => {
             let (q, kv) = (heads * head_dim, kv_heads * head_dim);
+            if *fused {
+                // Queries, keys and values are views of one tensor; their gradients are joined to one.
+                beside += Both::new((0, 0), (2 * count * (q + 2 * kv) * widths.product, 1));
+            }
+            if kernel != AttentionKernel::Eager {
+                // Flash kernels go back in three: products of result and gradient by row, zeros for the FP32 gradients of queries, those made narrow.
+                let rows = 2 * widths.product + 4 + (4 + widths.product);
+                beside += Both::new((0, 0), (count * q * rows, 3));
+            }
             if *qk_norm != QkNorm::None {
                 for width in [q, kv] {
                     beside += elementwise::norm(Norm::Rms, count * width, inner, kernels);

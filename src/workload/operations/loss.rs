@@ -40,7 +40,8 @@ pub fn ends(text: &Decoder, tokens: u64, rows: u64, widths: Widths, kernels: Ker
 /// What the loss over `logits` numbers of `width` bytes moves, forward and back.
 ///
 /// In full it is a copy to FP32, the logarithm of the softmax (which reads its input twice: largest and sum, then result), a gradient of that
-/// logarithm, the softmax's derivative and a cast back. In place and fused it is one kernel each way that reads logits and writes gradients.
+/// logarithm, the softmax's derivative and a cast back. In place and fused it is one kernel each way
+/// that reads logits (twice going forward, for their largest and their sum) and writes gradients.
 pub fn loss(logits: u64, width: u64, how: CrossEntropy, softcap: bool) -> (Traffic, Traffic) {
     const FP32: u64 = 4;
     let cast = if width < FP32 { (width + FP32, 1) } else { (0, 0) };
@@ -48,7 +49,7 @@ pub fn loss(logits: u64, width: u64, how: CrossEntropy, softcap: bool) -> (Traff
         CrossEntropy::Full | CrossEntropy::Chunked => {
             Both::new((logits * (cast.0 + 3 * FP32), 2 + cast.1), (logits * (FP32 + 3 * FP32 + cast.0), 3 + cast.1))
         }
-        CrossEntropy::InPlace => Both::new((logits * width, 1), (2 * logits * width, 1)),
+        CrossEntropy::InPlace => Both::new((2 * logits * width, 1), (2 * logits * width, 1)),
         // Gradients are made in the forward pass, and multiplied by one number going back.
         CrossEntropy::Fused => Both::new((3 * logits * width, 2), (0, 1)),
     };
