@@ -11,10 +11,11 @@ mod published;
 use std::sync::LazyLock;
 
 use gpu_assay::catalog::Catalog;
-use gpu_assay::estimate::time::{Flash, Software, Speeds, Step, Unpacking, train};
+use gpu_assay::estimate::time::{Answer, Flash, Launching, Parts, Software, Speeds, Unpacking, infer, train};
 use gpu_assay::units::{BytesPerSecond, Seconds};
 use gpu_assay::workload::{
-    Adapters, Checkpointing, CrossEntropy, Data, Method, Model, Optimizer, Parallel, Positions, Quantised, Targets, Training, named,
+    Adapters, Cache, Checkpointing, CrossEntropy, Data, Inference, Method, Model, Optimizer, Parallel, Positions, Precision, Quantised,
+    Targets, Training, named,
 };
 use published::Point;
 
@@ -82,9 +83,9 @@ impl Errors {
 }
 
 /// The largest parts of a step, in percent.
-fn parts(step: &Step) -> String {
-    let total = step.parts.total();
-    let mut parts: Vec<_> = step.parts.iter().collect();
+fn parts(of: &Parts) -> String {
+    let total = of.total();
+    let mut parts: Vec<_> = of.iter().collect();
     parts.sort_by(|(_, _, a), (_, _, b)| b.0.total_cmp(&a.0));
     let shown = parts.iter().take(6).map(|(phase, kind, time)| format!("{phase:?}/{kind:?} {:.0}", *time / total * 100.0));
     shown.collect::<Vec<_>>().join(", ")
@@ -122,7 +123,7 @@ fn mpt_on_a100() {
         let measured = Seconds((row.batch * row.seq * training.grad_accum) as f64 / row.value);
         let label = format!("{} {}×{} batch {} × {}", row.model, row.gpus, row.gpu, row.batch, row.seq);
         let interval = (step.time.low, step.time.high);
-        errors.add(&label, step.time.value, interval, measured, &parts(&step));
+        errors.add(&label, step.time.value, interval, measured, &parts(&step.parts));
         if row.seq <= 2048 {
             short.add(&label, step.time.value, interval, measured, "");
         }
@@ -161,10 +162,103 @@ fn qwen_finetuning_on_a100() {
             let step = train(&model(&row.model), &training, &software, &speeds("A100 SXM 80GB", None)).unwrap();
             let label = format!("{} {} seq {}", row.model, row.method, row.seq);
             let interval = (step.time.low, step.time.high);
-            errors.add(&label, step.time.value, interval, Seconds(row.value), &parts(&step));
+            errors.add(&label, step.time.value, interval, Seconds(row.value), &parts(&step.parts));
             all.add(&label, step.time.value, interval, Seconds(row.value), "");
         }
         errors.summary();
     }
     all.summary();
+}
+
+fn answer(model: &Model, inference: &Inference, software: &Software, gpu: &str) -> Answer {
+    infer(model, inference, software, &speeds(gpu, None)).unwrap()
+}
+
+/// Qwen's table of speeds: one request of 1 to 129,042 tokens, 2,048 written, on H20 with SGLang and with transformers.
+#[test]
+fn qwen3_on_h20() {
+    let Some(rows) = published::points(|point| point.kind == "infer_time" && point.source.contains("Qwen3")) else { return };
+    let mut all = Errors::new("Qwen 3 on H20");
+    for engine in ["SGLang", "Transformers"] {
+        let mut errors = Errors::new(if engine == "SGLang" { "Qwen 3 on H20, SGLang" } else { "Qwen 3 on H20, transformers" });
+        for row in rows.iter().filter(|row| row.method.starts_with(engine)) {
+            let precision = match row.method.rsplit(' ').next().unwrap() {
+                "BF16" => Precision::Bf16,
+                "FP8" => Precision::Fp8,
+                "GPTQ-Int8" => Precision::Gptq { bits: 8, group: 128 },
+                "AWQ-INT4" => Precision::Awq { group: 128 },
+                other => panic!("{other}"),
+            };
+            let server = Inference { chunk: Some(8192), ..Inference::new(precision, row.batch, row.seq, 2048) };
+            let inference = match engine {
+                "SGLang" => server,
+                // Flash attention for all rows but AWQ's, which leaves SDPA to those.
+                _ => Inference { repeat_kv: matches!(precision, Precision::Awq { .. }), ..server.transformers() },
+            };
+            let answer = answer(&model(&row.model), &inference, &Software::inference(&inference), "H20");
+            let measured = Seconds((row.seq + 2048) as f64 / row.value);
+            let label = format!("{} {} {}", row.model, row.method, row.seq);
+            let interval = (answer.time.low, answer.time.high);
+            errors.add(&label, answer.time.value, interval, measured, &parts(&answer.parts));
+            all.add(&label, answer.time.value, interval, measured, "");
+        }
+        errors.summary();
+    }
+    all.summary();
+}
+
+/// LMDeploy's static batches on A100: TurboMind's fused kernels, launched one by one from compiled code.
+#[test]
+fn lmdeploy_on_a100() {
+    let Some(rows) = published::points(|point| point.kind == "infer_time" && point.source.contains("lmdeploy")) else { return };
+    let mut whole = Errors::new("LMDeploy on A100, whole requests");
+    let mut first = Errors::new("LMDeploy on A100, first token");
+    for row in &rows {
+        let output = row.other.trim_start_matches("output=").split(' ').next().unwrap().parse().unwrap();
+        let usual = Inference::new(Precision::Fp16, row.batch, row.seq, output);
+        let inference = Inference { chunk: None, tensor: row.gpus, ..usual };
+        let software = Software { launching: Launching::Native, flash: Flash::Second, ..Software::inference(&inference) };
+        let answer = answer(&model(&row.model), &inference, &software, "A100 SXM 80GB");
+        let label = format!("{} ×{} batch {} × {} + {output}", row.model, row.gpus, row.batch, row.seq);
+        if row.metric == "TTFT" {
+            let interval = (answer.prefill.low, answer.prefill.high);
+            first.add(&label, answer.prefill.value, interval, Seconds(row.value / 1e3), "");
+        } else {
+            let measured = Seconds((row.batch * output) as f64 / row.value);
+            whole.add(&label, answer.time.value, (answer.time.low, answer.time.high), measured, &parts(&answer.parts));
+        }
+    }
+    first.summary();
+    whole.summary();
+}
+
+/// Generation of 2,048 tokens with transformers, and LitGPT's of 256.
+#[test]
+fn transformers_and_litgpt_on_a100() {
+    let Some(rows) = published::points(|point| point.kind == "infer_time" && !point.source.contains("Qwen3")) else { return };
+    let mut qwen = Errors::new("Qwen 1 on A100, transformers");
+    let mut litgpt = Errors::new("LitGPT on A100");
+    for row in rows.iter().filter(|row| !row.source.contains("lmdeploy")) {
+        let is_qwen = row.source.contains("Qwen");
+        let format = row.method.rsplit(' ').next().unwrap();
+        let precision = match format {
+            "Int8" => Precision::Gptq { bits: 8, group: 128 },
+            "Int4" => Precision::Gptq { bits: 4, group: 128 },
+            "bnb.int8" => Precision::LlmInt8,
+            other => other.parse().unwrap(),
+        };
+        let output = if is_qwen { row.seq } else { 256 };
+        let cache = if is_qwen { Cache::Tuple } else { Cache::Static };
+        let usual = Inference { cache, ..Inference::new(precision, row.batch, 8, output).transformers() };
+        let inference = Inference { pipeline: row.gpus, quantised_head: !is_qwen, ..usual };
+        let gpu = if row.gpu.contains("40") { "A100 SXM 40GB" } else { "A100 SXM 80GB" };
+        let software = Software { flash: Flash::Second, ..Software::inference(&inference) };
+        let answer = answer(&model(&row.model), &inference, &software, gpu);
+        let measured = Seconds(output as f64 / row.value);
+        let set = if is_qwen { &mut qwen } else { &mut litgpt };
+        let label = format!("{} {}", row.model, row.method);
+        set.add(&label, answer.time.value, (answer.time.low, answer.time.high), measured, &parts(&answer.parts));
+    }
+    qwen.summary();
+    litgpt.summary();
 }

@@ -31,6 +31,7 @@ mod tower;
 mod train;
 
 pub use footprint::{Footprint, Memory, Moment, Part, Phase};
+pub(crate) use infer::check as check_inference;
 pub use infer::infer;
 pub use overheads::Overheads;
 pub use reservation::{Reservation, reserve};

@@ -19,6 +19,7 @@
 
 mod adapters;
 mod communication;
+mod infer;
 mod links;
 mod parts;
 mod software;
@@ -26,6 +27,7 @@ mod speeds;
 mod train;
 mod update;
 
+pub use infer::{Answer, infer, mixed_step};
 pub use links::{Collective, Links};
 pub use parts::{Bound, Kind, Parts, Phase};
 pub use software::{Flash, Launching, Loading, Software, Unpacking};

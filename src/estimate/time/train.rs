@@ -161,10 +161,9 @@ impl<'a> Micro<'a> {
         let full = self.precision.full;
         self.layer(&layer, *count, full, true);
         if let Some(adapters) = training.method.adapters() {
-            for (linear, base) in block.linears(hidden).iter().zip(&layer.products) {
-                if lora::adapts(&adapters.targets, linear.role) {
-                    self.adapter(&Adapter::of(adapters, linear, base, self.precision.product), *count);
-                }
+            for linear in block.linears(hidden).iter().filter(|linear| lora::adapts(&adapters.targets, linear.role)) {
+                let base = Product::of(linear, tokens.count());
+                self.adapter(&Adapter::of(adapters, linear, &base, self.precision.product), *count);
             }
         }
         if matches!(training.method, Method::Qlora(..)) {

@@ -150,7 +150,10 @@ pub fn layer(
     rotary: bool,
 ) -> Layer {
     let count = tokens.count();
-    let products = block.linears(hidden).iter().map(|linear| Product::of(linear, count)).collect();
+    let mut products: Vec<Product> = block.linears(hidden).iter().map(|linear| Product::of(linear, count)).collect();
+    if kernels == Kernels::Fused {
+        merge(&mut products);
+    }
     let stream = count.div_ceil(tokens.divided) * hidden;
     let mut between = Both::default();
     for _ in 0..block.layout.norms() {
@@ -178,6 +181,25 @@ pub fn layer(
         Mlp::Experts(each) => experts(each, hidden, count, widths, kernels),
     };
     Layer { products, attention, forward: between.forward, backward: between.backward }
+}
+
+/// Products that read the same input become one: queries, keys and values; gate and way up.
+fn merge(products: &mut Vec<Product>) {
+    let joined = |role| match role {
+        Role::Query | Role::Key | Role::Value => Some(Role::QueryKeyValue),
+        Role::Gate | Role::Up => Some(Role::GateUp),
+        _ => None,
+    };
+    products.dedup_by(|next, first| {
+        let Some(role) = joined(next.role) else { return false };
+        // The first may have been joined already, and carries the joint role then.
+        let alike = joined(first.role) == Some(role) || first.role == role;
+        let same = alike && (next.m, next.k, next.groups) == (first.m, first.k, first.groups);
+        if same {
+            (first.role, first.n) = (role, first.n + next.n);
+        }
+        same
+    });
 }
 
 /// Attention, and what stands between it and its projections.

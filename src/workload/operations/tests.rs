@@ -94,3 +94,16 @@ fn a_loss_in_one_kernel_moves_least() {
     assert!(moved(CrossEntropy::InPlace) < moved(CrossEntropy::Full));
     assert!(moved(CrossEntropy::Fused) < moved(CrossEntropy::Full));
 }
+
+#[test]
+fn fused_code_joins_products_of_one_input() {
+    let model = model("Llama-3.1-8B");
+    let roles = |kernels| -> Vec<Role> {
+        let (_, layer) = layers(&model, &Tokens::next(1, 1), kernels).pop().unwrap();
+        layer.products.iter().map(|product| product.role).collect()
+    };
+    assert_eq!(roles(Kernels::Fused), [Role::QueryKeyValue, Role::Output, Role::GateUp, Role::Down]);
+    assert_eq!(roles(Kernels::Elementary).len(), 7);
+    let flops = |kernels| layers(&model, &Tokens::next(1, 1), kernels)[0].1.flops();
+    assert_eq!(flops(Kernels::Fused), flops(Kernels::Elementary));
+}
