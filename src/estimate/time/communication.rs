@@ -51,27 +51,27 @@ pub(super) const fn near(parallel: &Parallel) -> u64 {
     if near == 0 { 1 } else { near }
 }
 
-/// What data-parallel workers that keep whole weights send once per step (or, sharing gradients, once per micro-batch): `gradients` elements of
-/// `width` bytes, beside the last backward pass of `backward` seconds; and the updated weights, which nothing hides.
+/// What data-parallel workers that keep whole weights send once per step (or, sharing gradients, once per micro-batch): gradients of `elements` trained parameters of
+/// `width` bytes, beside the last backward pass of `backward` seconds; and the updated weights, which nothing hides. Says by how many seconds the
+/// last backward pass is longer.
 pub(super) fn averaged(
     speeds: &Speeds,
     parallel: &Parallel,
-    gradients: u64,
-    weights: u64,
+    elements: u64,
     width: u64,
     backward: f64,
     parts: &mut Parts,
     times: f64,
-) {
+) -> f64 {
     /// PyTorch's buckets; the last is ready only when the backward pass is over.
     const BUCKET: u64 = 25 << 20;
     /// Share of the backward pass that gradients can hide behind: the first of them come after the head and the last layer.
     const HIDES: f64 = 0.9;
     let (workers, near) = (parallel.workers(), near(parallel));
     if workers < 2 {
-        return;
+        return 0.0;
     }
-    let bytes = Bytes(gradients * width);
+    let bytes = Bytes(elements * width);
     let collective = |what, bytes| speeds.links.collective(what, workers, bytes, near);
     let what = match parallel.data {
         Data::Ddp | Data::Zero1 => Collective::AllReduce,
@@ -84,6 +84,7 @@ pub(super) fn averaged(
     let often = if parallel.data == Data::Zero2 { times } else { 1.0 };
     parts.add(Phase::Backward, Kind::Communication, longer.times(often));
     if matches!(parallel.data, Data::Zero1 | Data::Zero2) {
-        parts.add(Phase::Update, Kind::Communication, collective(Collective::AllGather, Bytes(weights * width)));
+        parts.add(Phase::Update, Kind::Communication, collective(Collective::AllGather, Bytes(elements * width)));
     }
+    longer.time.0
 }

@@ -33,3 +33,6 @@ pub use parts::{Bound, Kind, Parts, Phase};
 pub use software::{Flash, Launching, Loading, Software, Unpacking};
 pub use speeds::Speeds;
 pub use train::{Step, train};
+
+#[cfg(test)]
+mod tests;

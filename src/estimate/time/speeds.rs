@@ -143,12 +143,17 @@ impl Speeds {
 
     /// Time of `product` with a matrix of `packed` bytes that the kernel itself reads, computed in `dtype`.
     pub fn packed(&self, dtype: Dtype, product: &Product, packed: Bytes) -> (Prediction, bool) {
-        let (whole, _) = self.product(dtype, product);
         let (m, n, k, groups) = (product.m as f64, product.n as f64, product.k as f64, product.groups as f64);
         let rest = groups * 2.0 * (m * k + m * n);
         let share = (packed.as_f64() * groups + rest) / (groups * 2.0 * n * k + rest);
-        let compute = self.rates(dtype).map_or(0.0, |rates| product.flops().0 / rates.best.value.0);
-        let read = (whole.time.0 - KERNEL) * share;
+        /// Rows of the smallest tile of such kernels.
+        const ROWS: f64 = 16.0;
+        /// What unpacking leaves of the rate of reading: llama.cpp reads Q4_K_M at 353 GB/s where it reads FP16 at 468.
+        const UNPACKED: f64 = 0.75;
+        let padded = (m / ROWS).ceil() * ROWS / m;
+        let compute = self.rates(dtype).map_or(0.0, |rates| padded * product.flops().0 / (0.7 * rates.best.value.0));
+        let bytes = groups * 2.0 * (m * k + n * k + m * n);
+        let read = bytes / (self.memory.value.0 * READ) * share / UNPACKED;
         (Prediction::within(Seconds(read.max(compute) + KERNEL), 1.3, true), read > compute)
     }
 
@@ -164,7 +169,7 @@ impl Speeds {
         for (rows, columns, share) in TILES {
             let tiles = (m / rows).ceil() * (n / columns).ceil() * groups;
             for split in [1.0, 2.0, 4.0, 8.0] {
-                if split > 1.0 && (tiles >= self.multiprocessors || k / split < 256.0) {
+                if split > 1.0 && tiles >= self.multiprocessors {
                     break;
                 }
                 let waves = (tiles * split / self.multiprocessors).ceil();
@@ -172,23 +177,49 @@ impl Speeds {
                 least = least.min(time);
             }
         }
+        if rates.dtype == Dtype::Fp32 {
+            // Ordinary lanes have no tiles to fill: few rows take kernels of their own, eight rows at a time.
+            least = least.min(groups * 2.0 * (m / 8.0).ceil() * 8.0 * n * k / (0.7 * rates.best.value.0));
+        }
         least
     }
 
     /// Time of attention going forward, and whether it reads its cache longer than it computes.
     pub fn attention(&self, work: &AttentionWork, flash: Flash, width: u64) -> (Prediction, bool) {
-        let compute = work.flops().0 / (self.attention_rate(flash, work.head_dim, width) * self.filled(work));
+        let compute = if work.queries == 1 { self.one_query(work, flash, width) } else { self.tiles(work, flash, width) };
         let read = self.cache_read(work, width);
         (Prediction::within(Seconds(compute.max(read) + KERNEL), 1.3, true), read > compute)
     }
 
     /// Time of attention going back: five products for the forward pass's two, since scores are made again.
     pub fn attention_backward(&self, work: &AttentionWork, flash: Flash, width: u64) -> Prediction {
-        /// Back, kernels reach three quarters of their forward share: 25–35 % for 30–50 % in the first generation, 63 % for 73 % in the second
+        /// Back, kernels reach four fifths of their forward share: 25–35 % for 30–50 % in the first generation, 63 % for 73 % in the second
         /// (Dao, arXiv 2307.08691, section 1 and figures 5 and 6).
         const BACK: f64 = 0.8;
-        let rate = BACK * self.attention_rate(flash, work.head_dim, width) * self.filled(work);
-        Prediction::within(Seconds(2.5 * work.flops().0 / rate + 3.0 * KERNEL), 1.3, true)
+        Prediction::within(Seconds(2.5 * self.tiles(work, flash, width) / BACK + 3.0 * KERNEL), 1.3, true)
+    }
+
+    /// Time that attention's products need, in tiles of queries by keys. Where a token sees only those before it, tiles on the diagonal are computed
+    /// whole. Tiles of a head's queries run side by side; the last of them sees most keys, and nothing is faster than it.
+    fn tiles(&self, work: &AttentionWork, flash: Flash, width: u64) -> f64 {
+        const TILE: f64 = 128.0;
+        let heads = work.sequences as f64 * work.heads as f64;
+        let (rows, columns) = ((work.queries as f64 / TILE).ceil(), (work.context as f64 / TILE).ceil());
+        let seen = work.window.map_or(columns, |window| ((window as f64 / TILE).ceil() + 1.0).min(columns));
+        let whole = if work.causal { rows * (columns - rows) + rows * (rows + 1.0) / 2.0 } else { rows * columns };
+        let pairs = whole.min(rows * seen);
+        let each = 4.0 * TILE * TILE * work.head_dim as f64 / (self.attention_rate(flash, work.head_dim, width) / self.multiprocessors);
+        (heads * pairs / self.multiprocessors).max(seen) * each
+    }
+
+    /// Time that the products of one query per sequence need: the context is divided among all multiprocessors, and heads that share keys are
+    /// rows of one tile, most of which is empty. A head with keys of its own is multiplied on ordinary lanes as fast as its keys are read.
+    fn one_query(&self, work: &AttentionWork, flash: Flash, width: u64) -> f64 {
+        /// Rows of the smallest tile of queries.
+        const ROWS: f64 = 64.0;
+        let group = work.heads as f64 / work.kv_heads.max(1) as f64;
+        let padded = if group > 1.0 { (group / ROWS).ceil() * ROWS / group } else { 1.0 };
+        padded * work.flops().0 / self.attention_rate(flash, work.head_dim, width)
     }
 
     /// Operations per second of attention's kernel with much to do.
@@ -209,18 +240,6 @@ impl Speeds {
         };
         // A share of the printed peak, and never more than products reach.
         (share * narrow * rates.peak).min(rates.best.value.0)
-    }
-
-    /// How full the multiprocessors are: tiles of 128 queries for each head of each sequence.
-    ///
-    /// Where a token sees only those before it, tiles on the diagonal are computed whole and half of them is thrown away.
-    fn filled(&self, work: &AttentionWork) -> f64 {
-        const TILE: f64 = 128.0;
-        let rows = (work.queries as f64 / TILE).ceil();
-        let tiles = work.sequences as f64 * work.heads as f64 * rows;
-        let waves = tiles / self.multiprocessors;
-        let diagonal = if work.causal && work.queries > 1 { work.context as f64 / (work.context as f64 + TILE) } else { 1.0 };
-        diagonal * waves / waves.ceil().max(1.0)
     }
 
     /// Time of reading keys and values, queries and results.

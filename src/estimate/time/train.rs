@@ -395,9 +395,11 @@ impl<'a> Micro<'a> {
         if self.software.launching == Launching::Graph {
             return;
         }
-        for (phase, kernels) in PASSES.into_iter().zip(self.kernels) {
+        // Layers are run again as the backward pass comes to them: the two are one for whoever launches.
+        let [forward, again, backward] = self.kernels;
+        for (phase, kernels, also) in [(Phase::Forward, forward, None), (Phase::Backward, again + backward, Some(Phase::Recompute))] {
             let host = self.speeds.launches(kernels, self.software.launching);
-            let gpu = self.seconds(phase);
+            let gpu = self.seconds(phase) + also.map_or(0.0, |also| self.seconds(also));
             let wait = |host: Seconds| Seconds((host.0 - gpu).max(0.0));
             let waiting = Prediction { time: wait(host.time), low: wait(host.low), high: wait(host.high), ..host };
             self.parts.add(phase, Kind::Launch, waiting);
@@ -418,18 +420,18 @@ impl<'a> Micro<'a> {
             let added = Traffic { bytes: Bytes(held.states.gradients) * 3, kernels: tensors };
             parts.add(Phase::Backward, Kind::Elementwise, speeds.elementwise(added).times(more as f64));
         }
+        // What hides messages once per step: the last backward pass, and what of it waits for other messages already.
+        let mut backward = self.seconds(Phase::Backward) + self.seconds(Phase::Recompute);
         if !gathers(training) {
             let whole = States::of(piece, training).trainable;
-            let backward = self.seconds(Phase::Backward) + self.seconds(Phase::Recompute);
             let times = training.grad_accum as f64;
             if parallel.workers() > 1 {
                 let copied = Traffic::new(2 * whole * self.precision.gradient, tensors);
                 parts.add(Phase::Backward, Kind::Elementwise, speeds.elementwise(copied));
             }
-            communication::averaged(
+            backward += communication::averaged(
                 speeds,
                 parallel,
-                whole,
                 whole,
                 self.precision.gradient.min(self.precision.product.max(2)),
                 backward,
@@ -453,7 +455,7 @@ impl<'a> Micro<'a> {
         } else {
             // Gradients to the host while the backward pass runs, the update there, weights back.
             let gradients = speeds.links.copy(Bytes(trained * self.precision.product));
-            parts.add(Phase::Backward, Kind::Host, communication::exposed(gradients, self.seconds(Phase::Backward)));
+            parts.add(Phase::Backward, Kind::Host, communication::exposed(gradients, backward));
             let sharing = parallel.gpus.min(parallel.per_node) as f64;
             let bytes = (trained * update::HOST_UPDATE) as f64 * sharing;
             // The host's update reaches some three fifths of its memory's rate.
