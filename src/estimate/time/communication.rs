@@ -1,9 +1,9 @@
 //! Messages between data-parallel workers: how much of them nothing hides.
 
-use super::links::Collective;
 use super::parts::{Kind, Parts, Phase};
 use super::speeds::Speeds;
 use crate::calibrate::Prediction;
+use crate::calibrate::collective::Collective;
 use crate::units::{Bytes, Seconds};
 use crate::workload::{Data, Parallel};
 
@@ -27,7 +27,7 @@ impl Gathered {
     /// Of a layer of `weights` elements in `width` bytes, `trained` of which have gradients. Parts of replicated workers are as the job's nodes are.
     pub(super) fn of(speeds: &Speeds, parallel: &Parallel, weights: u64, trained: u64, width: u64) -> Self {
         let (workers, near) = (parallel.workers(), near(parallel));
-        let collective = |what, elements: u64| speeds.links.collective(what, workers, Bytes(elements * width), near);
+        let collective = |what, elements: u64| speeds.collective(what, workers, Bytes(elements * width), near);
         Self { gather: collective(Collective::AllGather, weights), scatter: collective(Collective::ReduceScatter, trained) }
     }
 
@@ -72,7 +72,7 @@ pub(super) fn averaged(
         return 0.0;
     }
     let bytes = Bytes(elements * width);
-    let collective = |what, bytes| speeds.links.collective(what, workers, bytes, near);
+    let collective = |what, bytes| speeds.collective(what, workers, bytes, near);
     let what = match parallel.data {
         Data::Ddp | Data::Zero1 => Collective::AllReduce,
         Data::Zero2 | Data::Zero3 | Data::Fsdp => Collective::ReduceScatter,

@@ -5,11 +5,11 @@
 //! cache, per token. A **mixed** step, part of a prompt beside the next tokens of other sequences, is one product over all tokens per matrix and
 //! attention for each part by itself; adding the times of a prefill and a decode step would read the weights twice.
 
-use super::links::Collective;
 use super::parts::{Bound, Kind, Parts, Phase};
 use super::software::{Launching, Software, Unpacking, reads_packed};
 use super::speeds::Speeds;
 use crate::calibrate::Prediction;
+use crate::calibrate::collective::Collective;
 use crate::catalog::Dtype;
 use crate::error::Result;
 use crate::estimate::memory::check_inference;
@@ -57,7 +57,8 @@ pub fn infer(model: &Model, inference: &Inference, software: &Software, speeds: 
     let step = engine.decode(mean);
     let mut parts = prefill;
     parts.add_times(&step, steps as f64);
-    let basis = speeds.basis(speeds.dtype(inference.precision.width()), software.launching);
+    let basis =
+        speeds.basis(speeds.dtype(inference.precision.width()), software.launching, inference.tensor * inference.pipeline > 1, false);
     let weakest = basis.iter().map(|(_, basis, _)| *basis).max().unwrap_or(Basis::Assumed);
     let from: Vec<String> = basis.iter().map(|(name, _, from)| format!("{name}: {from}")).collect();
     let total = parts.total();
@@ -153,7 +154,7 @@ impl Engine<'_> {
         self.moved(&mut pass, Kind::Elementwise, Traffic::new(rows * text.vocab * 20, 8), 1);
         if inference.pipeline > 1 {
             let bytes = Bytes(tokens * text.hidden * inference.precision.width());
-            let one = self.speeds.links.collective(Collective::Send, 2, bytes, 8);
+            let one = self.speeds.collective(Collective::SendReceive, 2, bytes, 8);
             pass.parts.add(phase, Kind::Communication, one.times((inference.pipeline - 1) as f64));
         }
         self.launched(&mut pass, groups);
@@ -188,7 +189,7 @@ impl Engine<'_> {
         if inference.tensor > 1 {
             // Sums over all GPUs after attention and after the MLP.
             let bytes = Bytes(tokens * text.hidden * inference.precision.width());
-            let one = self.speeds.links.collective(Collective::AllReduce, inference.tensor, bytes, 8);
+            let one = self.speeds.collective(Collective::AllReduce, inference.tensor, bytes, 8);
             pass.parts.add(pass.phase, Kind::Communication, one.times(2.0 * run.count as f64));
             pass.kernels += 2 * run.count;
         }

@@ -28,10 +28,10 @@ mod train;
 mod update;
 
 pub use infer::{Answer, infer, mixed_step};
-pub use links::{Collective, Links};
+pub use links::Links;
 pub use parts::{Bound, Kind, Parts, Phase};
 pub use software::{Flash, Launching, Loading, Software, Unpacking};
-pub use speeds::Speeds;
+pub use speeds::{Speeds, What};
 pub use train::{Step, train};
 
 #[cfg(test)]

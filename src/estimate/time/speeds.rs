@@ -2,6 +2,8 @@
 
 use super::links::Links;
 use super::software::{Flash, Launching};
+use crate::calibrate::collective::Collective;
+use crate::calibrate::memory_bound::{self, MemoryBoundModel};
 use crate::calibrate::{Calibration, GpuCalibration, Prediction};
 use crate::catalog::{Catalog, Dtype, GpuModel, Metric};
 use crate::figure::{Basis, Figure};
@@ -14,9 +16,14 @@ pub struct Speeds {
     /// The GPU's short name.
     pub gpu: String,
     /// Links to other GPUs, nodes and the host.
-    pub links: Links,
-    /// Rate at which elementwise kernels move bytes.
-    pub memory: Figure<BytesPerSecond>,
+    links: Links,
+    /// Rate of copies inside device memory.
+    memory: Figure<BytesPerSecond>,
+    /// Kernels bound by memory, and what [`Self::memory`] is of the rate that it takes for copies.
+    bound: Option<MemoryBoundModel>,
+    correction: f64,
+    /// By how much each of [`What`] is faster than the machine itself.
+    factors: [f64; What::ALL.len()],
     /// Host's time per kernel, by way of launching.
     python: Figure<Seconds>,
     native: Figure<Seconds>,
@@ -36,6 +43,28 @@ struct Rates {
     best: Figure<FlopsPerSecond>,
     /// Bytes of one number.
     width: f64,
+}
+
+/// What of a machine can be thought faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// Matrix units.
+    Compute,
+    /// Device memory.
+    Memory,
+    /// Links between GPUs and nodes.
+    Links,
+    /// The link to the host.
+    HostLink,
+    /// The host's memory.
+    HostMemory,
+    /// The host's launching of kernels.
+    Launch,
+}
+
+impl What {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Compute, Self::Memory, Self::Links, Self::HostLink, Self::HostMemory, Self::Launch];
 }
 
 /// Least time of a kernel on the GPU, from the end of one to the end of the next where neither has anything to do.
@@ -60,10 +89,16 @@ impl Speeds {
             let best = catalog.achieved_matmul(gpu, dtype).unwrap_or_else(|| family(gpu, catalog, dtype, &peak));
             Some(Rates { dtype, peak: peak.value.0, best, width })
         };
+        let copy = memory(gpu, catalog);
+        let bound = MemoryBoundModel::new(None, Some(gpu));
+        let correction = bound.as_ref().map_or(1.0, |bound| correction(&copy, bound));
         Self {
             gpu: gpu.short_name.clone(),
             links: Links::assumed(gpu, catalog, network),
-            memory: memory(gpu, catalog),
+            memory: copy.clone(),
+            bound,
+            correction,
+            factors: [1.0; What::ALL.len()],
             // From Python an operation passes the interpreter, the binding, autograd, the dispatcher, the backend and the driver: 5 to 25 µs.
             python: between(5e-6, 25e-6, "5 to 25 µs per operation launched from Python, their geometric mean"),
             native: between(2e-6, 6e-6, "2 to 6 µs per kernel launched from compiled code, their geometric mean"),
@@ -80,6 +115,7 @@ impl Speeds {
         let Some(measured) = calibration.gpu(index) else { return speeds };
         if let Some(copy) = measured.dram.get("copy") {
             speeds.memory = copy.clone();
+            (speeds.bound, speeds.correction) = (MemoryBoundModel::new(Some(measured), Some(gpu)), 1.0);
         }
         for rates in &mut speeds.products {
             if let Some(best) = best(measured, rates.dtype) {
@@ -90,21 +126,7 @@ impl Speeds {
             // The driver's share of a launch is known, the framework's is not.
             speeds.native = kernel.clone();
         }
-        if let Some(host) = measured.copy_ceiling("h2d", "pinned") {
-            speeds.links.host = host.clone();
-        }
-        if let Some(triad) = calibration.host.triad() {
-            speeds.links.host_memory = triad.clone();
-        }
-        let peers = calibration.peers.iter().filter(|link| link.from == index).filter_map(|link| link.one_way());
-        if let Some(slowest) = peers.reduce(|slowest, rate| if rate.value < slowest.value { rate } else { slowest }) {
-            // Rings reach of a link what they do of NVLink's rate; that share is published, the link is measured.
-            let ring = slowest.map(|rate| rate * 0.9);
-            speeds.links.gather = ring.clone();
-            if speeds.links.reduce.basis > ring.basis {
-                speeds.links.reduce = ring;
-            }
-        }
+        speeds.links.calibrate(gpu, catalog, calibration, index);
         speeds
     }
 
@@ -137,7 +159,7 @@ impl Speeds {
         let (m, n, k, groups) = (product.m as f64, product.n as f64, product.k as f64, product.groups as f64);
         let bytes = groups * (rates.width * (m * k + n * k) + 2.0 * m * n);
         let compute = self.compute(rates, m, n, k, groups);
-        let read = bytes / (self.memory.value.0 * READ);
+        let read = bytes / (self.memory_rate() * READ);
         (Prediction::within(Seconds(compute.max(read) + KERNEL), 1.15, true), read > compute)
     }
 
@@ -151,9 +173,9 @@ impl Speeds {
         /// What unpacking leaves of the rate of reading: llama.cpp reads Q4_K_M at 353 GB/s where it reads FP16 at 468.
         const UNPACKED: f64 = 0.75;
         let padded = (m / ROWS).ceil() * ROWS / m;
-        let compute = self.rates(dtype).map_or(0.0, |rates| padded * product.flops().0 / (0.7 * rates.best.value.0));
+        let compute = self.rates(dtype).map_or(0.0, |rates| padded * product.flops().0 / (0.7 * self.best(rates)));
         let bytes = groups * 2.0 * (m * k + n * k + m * n);
-        let read = bytes / (self.memory.value.0 * READ) * share / UNPACKED;
+        let read = bytes / (self.memory_rate() * READ) * share / UNPACKED;
         (Prediction::within(Seconds(read.max(compute) + KERNEL), 1.3, true), read > compute)
     }
 
@@ -164,7 +186,7 @@ impl Speeds {
             [(256.0, 128.0, 1.0), (128.0, 256.0, 1.0), (128.0, 128.0, 0.95), (128.0, 64.0, 0.85), (64.0, 128.0, 0.85), (64.0, 64.0, 0.7)];
         /// Steps of the inner dimension that filling the pipeline and storing the tile cost.
         const ENDS: f64 = 128.0;
-        let each = rates.best.value.0 / self.multiprocessors;
+        let each = self.best(rates) / self.multiprocessors;
         let mut least = f64::INFINITY;
         for (rows, columns, share) in TILES {
             let tiles = (m / rows).ceil() * (n / columns).ceil() * groups;
@@ -179,7 +201,7 @@ impl Speeds {
         }
         if rates.dtype == Dtype::Fp32 {
             // Ordinary lanes have no tiles to fill: few rows take kernels of their own, eight rows at a time.
-            least = least.min(groups * 2.0 * (m / 8.0).ceil() * 8.0 * n * k / (0.7 * rates.best.value.0));
+            least = least.min(groups * 2.0 * (m / 8.0).ceil() * 8.0 * n * k / (0.7 * self.best(rates)));
         }
         least
     }
@@ -239,7 +261,7 @@ impl Speeds {
             _ => 1.0,
         };
         // A share of the printed peak, and never more than products reach.
-        (share * narrow * rates.peak).min(rates.best.value.0)
+        (share * narrow * rates.peak * self.factors[What::Compute as usize]).min(self.best(rates))
     }
 
     /// Time of reading keys and values, queries and results.
@@ -247,7 +269,7 @@ impl Speeds {
         let seen = work.window.map_or(work.context, |window| window.min(work.context));
         let keys = 2.0 * work.sequences as f64 * seen as f64 * work.kv_heads as f64 * work.head_dim as f64;
         let queries = 2.0 * work.sequences as f64 * work.queries as f64 * work.heads as f64 * work.head_dim as f64;
-        width as f64 * (keys + queries) / (self.memory.value.0 * READ)
+        width as f64 * (keys + queries) / (self.memory_rate() * READ)
     }
 
     /// Time of attention that writes its scores out: two products, and a softmax of `bytes` per pair and head.
@@ -255,14 +277,54 @@ impl Speeds {
         let Some(rates) = self.rates(self.dtype(width)) else { return Prediction::within(Seconds(0.0), 1.0, true) };
         // Scores are computed for all pairs, those that the mask hides as well.
         let pairs = work.sequences as f64 * work.queries as f64 * work.context as f64 * work.heads as f64;
-        let products = 4.0 * pairs * work.head_dim as f64 / (0.6 * rates.best.value.0);
-        Prediction::within(Seconds(products + pairs * bytes / self.memory.value.0 + 6.0 * KERNEL), 1.5, true)
+        let products = 4.0 * pairs * work.head_dim as f64 / (0.6 * self.best(rates));
+        Prediction::within(Seconds(products + pairs * bytes / self.memory_rate() + 6.0 * KERNEL), 1.5, true)
     }
 
     /// Time of elementwise work.
     pub fn elementwise(&self, traffic: Traffic) -> Prediction {
-        let time = traffic.bytes.as_f64() / self.memory.value.0 + traffic.kernels as f64 * KERNEL;
-        Prediction::within(Seconds(time), 1.3, true)
+        self.streams(memory_bound::Traffic::Copy, traffic)
+    }
+
+    /// Time of an optimizer's update.
+    pub fn update(&self, traffic: Traffic) -> Prediction {
+        self.streams(memory_bound::Traffic::Streams, traffic)
+    }
+
+    fn streams(&self, kind: memory_bound::Traffic, traffic: Traffic) -> Prediction {
+        let Some(model) = &self.bound else { return Prediction::within(Seconds(0.0), 1.0, true) };
+        // The host's part of launches is counted over all kernels of a pass.
+        let faster = self.factors[What::Memory as usize] * self.correction;
+        let bytes = Bytes((traffic.bytes.as_f64() / faster) as u64);
+        model.time_in_graph(kind, bytes, traffic.kernels)
+    }
+
+    /// Time of a collective of `bytes` among `gpus`, `per_node` of which share a node.
+    pub fn collective(&self, what: Collective, gpus: u64, bytes: Bytes, per_node: u64) -> Prediction {
+        self.links.collective(what, gpus, bytes, per_node).times(1.0 / self.factors[What::Links as usize])
+    }
+
+    /// Time of a copy from or to host memory.
+    pub fn host_copy(&self, bytes: Bytes) -> Prediction {
+        self.links.copy(bytes).times(1.0 / self.factors[What::HostLink as usize])
+    }
+
+    /// Time of the host's processors for moving `bytes` of their memory.
+    pub fn host_memory(&self, bytes: f64) -> Prediction {
+        /// Share of its memory's rate that the host's update of an optimizer reaches.
+        const REACHED: f64 = 0.6;
+        let rate = REACHED * self.links.host_memory.value.0 * self.factors[What::HostMemory as usize];
+        Prediction::within(Seconds(bytes / rate), 1.6, true)
+    }
+
+    /// Rate of copies inside device memory.
+    fn memory_rate(&self) -> f64 {
+        self.memory.value.0 * self.factors[What::Memory as usize]
+    }
+
+    /// The best rate of products.
+    fn best(&self, rates: &Rates) -> f64 {
+        rates.best.value.0 * self.factors[What::Compute as usize]
     }
 
     /// The host's time for launching `kernels`.
@@ -273,11 +335,12 @@ impl Speeds {
             Launching::Graph => &self.graph,
         };
         let (time, low, high) = (each.value, each.low, each.high);
-        Prediction { time, low, high, extrapolated: true }.times(kernels as f64)
+        let faster = self.factors[What::Launch as usize];
+        Prediction { time, low, high, extrapolated: true }.times(kernels as f64 / faster)
     }
 
-    /// What the numbers come from: quantity, basis, sources.
-    pub fn basis(&self, dtype: Dtype, how: Launching) -> Vec<(&'static str, Basis, String)> {
+    /// What the numbers come from: quantity, basis, sources. `shared`: GPUs send each other messages; `host`: something lives in host memory.
+    pub fn basis(&self, dtype: Dtype, how: Launching, shared: bool, host: bool) -> Vec<(&'static str, Basis, String)> {
         fn source<Q>(name: &'static str, figure: &Figure<Q>) -> (&'static str, Basis, String) {
             (name, figure.basis, figure.from.join("; "))
         }
@@ -288,37 +351,29 @@ impl Speeds {
             Launching::Native => all.push(source("kernel launches", &self.native)),
             Launching::Graph => {}
         }
+        if shared {
+            all.extend(self.links.basis());
+        }
+        if host {
+            all.extend(self.links.host_basis());
+        }
         all
     }
 
     /// The same machine with one of its speeds multiplied by `factor`: for what-if questions and for the law that faster is never slower.
     #[must_use]
-    pub fn faster(&self, what: usize, factor: f64) -> Self {
+    pub fn faster(&self, what: What, factor: f64) -> Self {
         let mut speeds = self.clone();
-        let scale = |figure: &mut Figure<BytesPerSecond>| *figure = figure.map(|rate| rate * factor);
-        match what {
-            0 => scale(&mut speeds.memory),
-            1 => scale(&mut speeds.links.reduce),
-            2 => scale(&mut speeds.links.gather),
-            3 => scale(&mut speeds.links.network),
-            4 => scale(&mut speeds.links.host),
-            5 => scale(&mut speeds.links.host_memory),
-            6 => {
-                for rates in &mut speeds.products {
-                    rates.peak *= factor;
-                    rates.best = rates.best.map(|rate| rate * factor);
-                }
-            }
-            _ => {
-                speeds.python = speeds.python.map(|time| time / factor);
-                speeds.native = speeds.native.map(|time| time / factor);
-            }
-        }
+        speeds.factors[what as usize] *= factor;
         speeds
     }
+}
 
-    /// How many speeds [`Self::faster`] knows.
-    pub const SPEEDS: usize = 8;
+/// What a published rate of copies is of the one that `bound` takes from the datasheet.
+fn correction(copy: &Figure<BytesPerSecond>, bound: &MemoryBoundModel) -> f64 {
+    /// What kernels of frameworks reach of what benchmarks do.
+    const REACHED: f64 = 0.95;
+    REACHED * copy.value.0 / bound.rate(memory_bound::Traffic::Copy).0
 }
 
 /// The share of the printed peak that boards of this family reached at the median; of all boards where none of the family was published.

@@ -2,12 +2,12 @@
 
 use super::adapters::Adapter;
 use super::communication::{self, Gathered};
-use super::links::Collective;
 use super::parts::{Bound, Kind, Parts, Phase};
 use super::software::{Launching, Software, Unpacking};
 use super::speeds::Speeds;
 use super::update;
 use crate::calibrate::Prediction;
+use crate::calibrate::collective::Collective;
 use crate::error::Result;
 use crate::estimate::memory::{Held, Piece, Precision, States, lora, pieces};
 use crate::figure::{Basis, Figure, Share};
@@ -79,7 +79,7 @@ pub fn train(model: &Model, training: &Training, software: &Software, speeds: &S
     let total = parts.total().0;
     let share = |operations: f64| Some(Share(operations * micro_batches / total / speeds.peak(dtype)?.0));
     let tokens = (training.tokens() * training.grad_accum * parallel.workers()) as f64;
-    let basis = speeds.basis(dtype, software.launching);
+    let basis = speeds.basis(dtype, software.launching, parallel.gpus > 1, training.offload != Offload::None);
     let weakest = basis.iter().map(|(_, basis, _)| *basis).max().unwrap_or(Basis::Assumed);
     let from = basis.iter().map(|(name, _, from)| format!("{name}: {from}")).collect();
     Ok(Step {
@@ -304,14 +304,14 @@ impl<'a> Micro<'a> {
         if parallel.tensor > 1 {
             // After attention and after the MLP; gathered and scattered along the sequence the volume is the same.
             let bytes = Bytes(tokens * hidden * self.precision.product);
-            let one = self.speeds.links.collective(Collective::AllReduce, parallel.tensor, bytes, parallel.per_node);
+            let one = self.speeds.collective(Collective::AllReduce, parallel.tensor, bytes, parallel.per_node);
             for phase in passes {
                 self.parts.add(*phase, Kind::Communication, one.times(2.0 * count as f64));
             }
         }
         if let (2.., Mlp::Experts(experts)) = (parallel.expert, &block.mlp) {
             let bytes = Bytes(tokens * experts.active * hidden * self.precision.product);
-            let one = self.speeds.links.collective(Collective::AllToAll, parallel.expert, bytes, communication::near(parallel));
+            let one = self.speeds.collective(Collective::AllToAll, parallel.expert, bytes, communication::near(parallel));
             for phase in passes {
                 self.parts.add(*phase, Kind::Communication, one.times(2.0 * count as f64));
             }
@@ -375,14 +375,14 @@ impl<'a> Micro<'a> {
         if parallel.pipeline > 1 {
             let bytes = Bytes(tokens.div_ceil(piece.sequence) * text.hidden * self.precision.product);
             let sends = parallel.interleave as f64;
-            let one = self.speeds.links.collective(Collective::Send, 2, bytes, if parallel.gpus > parallel.per_node { 1 } else { 2 });
+            let one = self.speeds.collective(Collective::SendReceive, 2, bytes, if parallel.gpus > parallel.per_node { 1 } else { 2 });
             self.parts.add(Phase::Forward, Kind::Communication, one.times(sends));
             self.parts.add(Phase::Backward, Kind::Communication, one.times(sends));
         }
         if training.offload == Offload::All {
             // Weights come in for each pass and nothing hides more of it than the pass takes.
             let bytes = Bytes(piece.parameters() * self.precision.product / parallel.workers().max(1));
-            let copy = self.speeds.links.copy(bytes);
+            let copy = self.speeds.host_copy(bytes);
             for phase in [Phase::Forward, Phase::Backward] {
                 let computing = self.seconds(phase);
                 self.parts.add(phase, Kind::Host, communication::exposed(copy, computing));
@@ -443,7 +443,7 @@ impl<'a> Micro<'a> {
         parts.add(Phase::Update, Kind::Optimizer, speeds.elementwise(clipping));
         let update = update::update(training.optimizer, &training.method, trained, tensors);
         if training.offload == Offload::None {
-            let on_gpu = speeds.elementwise(update);
+            let on_gpu = speeds.update(update);
             parts.add(Phase::Update, Kind::Optimizer, on_gpu);
             let host = speeds.launches(update.kernels + clipping.kernels, self.software.launching);
             let wait = |host: Seconds| Seconds((host.0 - on_gpu.time.0).max(0.0));
@@ -454,13 +454,11 @@ impl<'a> Micro<'a> {
             );
         } else {
             // Gradients to the host while the backward pass runs, the update there, weights back.
-            let gradients = speeds.links.copy(Bytes(trained * self.precision.product));
+            let gradients = speeds.host_copy(Bytes(trained * self.precision.product));
             parts.add(Phase::Backward, Kind::Host, communication::exposed(gradients, backward));
             let sharing = parallel.gpus.min(parallel.per_node) as f64;
             let bytes = (trained * update::HOST_UPDATE) as f64 * sharing;
-            // The host's update reaches some three fifths of its memory's rate.
-            let there = Seconds(bytes / (0.6 * speeds.links.host_memory.value.0));
-            parts.add(Phase::Update, Kind::Host, Prediction::within(there, 1.6, true));
+            parts.add(Phase::Update, Kind::Host, speeds.host_memory(bytes));
             parts.add(Phase::Update, Kind::Host, gradients);
         }
     }
