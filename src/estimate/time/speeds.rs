@@ -346,6 +346,7 @@ impl Speeds {
         }
         let mut all: Vec<_> = self.rates(dtype).map(|rates| source("matrix products", &rates.best)).into_iter().collect();
         all.push(source("device memory", &self.memory));
+        all.push(("attention", Basis::Assumed, "published shares of the peak by generation of flash attention".to_owned()));
         match how {
             Launching::Python => all.push(source("kernel launches", &self.python)),
             Launching::Native => all.push(source("kernel launches", &self.native)),
