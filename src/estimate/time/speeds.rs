@@ -3,8 +3,9 @@
 use super::links::Links;
 use super::software::{Flash, Launching};
 use crate::calibrate::collective::Collective;
+use crate::calibrate::matmul::{GemmShape, GemmTiming, MatmulModel, Setting};
 use crate::calibrate::memory_bound::{self, MemoryBoundModel};
-use crate::calibrate::{Calibration, GpuCalibration, Prediction};
+use crate::calibrate::{Calibration, GpuCalibration, MatmulPoint, Prediction};
 use crate::catalog::{Catalog, Dtype, GpuModel, Metric};
 use crate::figure::{Basis, Figure};
 use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
@@ -43,6 +44,18 @@ struct Rates {
     best: Figure<FlopsPerSecond>,
     /// Bytes of one number.
     width: f64,
+    /// Time by shape; `None` where documents do not say enough of the GPU.
+    model: Option<MatmulModel>,
+    /// What the model's times are multiplied by, so that its largest rate is the one reached.
+    scale: f64,
+}
+
+impl Rates {
+    /// With `best` in place of the rate that a model without measurements would reach.
+    fn new(dtype: Dtype, width: f64, peak: f64, best: Figure<FlopsPerSecond>, model: Option<MatmulModel>) -> Self {
+        let scale = model.as_ref().map_or(1.0, |model| model.ceiling().0 / best.value.0);
+        Self { dtype, peak, best, width, model, scale }
+    }
 }
 
 /// What of a machine can be thought faster.
@@ -87,7 +100,7 @@ impl Speeds {
         let rates = |(dtype, width)| {
             let peak = gpu.matmul_peak(dtype)?;
             let best = catalog.achieved_matmul(gpu, dtype).unwrap_or_else(|| family(gpu, catalog, dtype, &peak));
-            Some(Rates { dtype, peak: peak.value.0, best, width })
+            Some(Rates::new(dtype, width, peak.value.0, best, MatmulModel::assumed(gpu, dtype)))
         };
         let copy = memory(gpu, catalog);
         let bound = MemoryBoundModel::new(None, Some(gpu));
@@ -118,8 +131,10 @@ impl Speeds {
             (speeds.bound, speeds.correction) = (MemoryBoundModel::new(Some(measured), Some(gpu)), 1.0);
         }
         for rates in &mut speeds.products {
-            if let Some(best) = best(measured, rates.dtype) {
-                rates.best = best;
+            let (timings, best) = timings(measured, rates.dtype);
+            if let Some(best) = best {
+                let model = MatmulModel::fit(gpu, rates.dtype, Setting::IN_A_MODEL, &timings);
+                *rates = Rates { best, scale: 1.0, model: model.or_else(|| rates.model.take()), ..rates.clone() };
             }
         }
         if let Some(kernel) = &measured.launch.kernel {
@@ -152,15 +167,32 @@ impl Speeds {
     }
 
     /// Time of `product` in `dtype`, and whether it reads longer than it computes. Where the GPU has no such type, products run in FP16 or BF16.
+    ///
+    /// Experts side by side are one kernel: as many rows as they have together, each expert's rounded up to a tile, and all their matrices read.
     pub fn product(&self, dtype: Dtype, product: &Product) -> (Prediction, bool) {
+        /// Rows of the smallest tile of grouped products.
+        const ROWS: u64 = 16;
         let Some(rates) = self.rates(dtype).or_else(|| self.rates(self.dtype(2))) else {
             return (Prediction::within(Seconds(0.0), 1.0, true), false);
         };
-        let (m, n, k, groups) = (product.m as f64, product.n as f64, product.k as f64, product.groups as f64);
-        let bytes = groups * (rates.width * (m * k + n * k) + 2.0 * m * n);
-        let compute = self.compute(rates, m, n, k, groups);
-        let read = bytes / (self.memory_rate() * READ);
-        (Prediction::within(Seconds(compute.max(read) + KERNEL), 1.15, true), read > compute)
+        let Product { m, n, k, groups, .. } = *product;
+        let rows = if groups == 1 { m } else { groups * m.div_ceil(ROWS) * ROWS };
+        let bytes = groups as f64 * (rates.width * (m * k + n * k) as f64 + 2.0 * (m * n) as f64);
+        let read = bytes / self.memory_rate();
+        let compute = product.flops().0 / self.best(rates);
+        let time = match &rates.model {
+            Some(model) => {
+                let found = model.time(GemmShape { m: rows, n, k });
+                let faster = self.factors[What::Compute as usize].min(self.factors[What::Memory as usize]);
+                found.times(rates.scale / faster)
+            }
+            None => Prediction::within(Seconds(compute + KERNEL), 1.5, true),
+        };
+        // What the model does not know: matrices of several experts, and memory that the multiprocessors cannot use in full.
+        let least = (read / READ).max(compute) + KERNEL;
+        let spread = time.high.0 / time.time.0;
+        let time = if time.time.0 < least { Prediction::within(Seconds(least), spread, true) } else { time };
+        (time, read > compute)
     }
 
     /// Time of `product` with a matrix of `packed` bytes that the kernel itself reads, computed in `dtype`.
@@ -177,33 +209,6 @@ impl Speeds {
         let bytes = groups * 2.0 * (m * k + n * k + m * n);
         let read = bytes / (self.memory_rate() * READ) * share / UNPACKED;
         (Prediction::within(Seconds(read.max(compute) + KERNEL), 1.3, true), read > compute)
-    }
-
-    /// Time that the matrix units need: tiles of the result in waves over the multiprocessors, the inner dimension split where tiles are few.
-    fn compute(&self, rates: &Rates, m: f64, n: f64, k: f64, groups: f64) -> f64 {
-        /// Rows, columns, and the share of the best rate that such a tile reaches.
-        const TILES: [(f64, f64, f64); 6] =
-            [(256.0, 128.0, 1.0), (128.0, 256.0, 1.0), (128.0, 128.0, 0.95), (128.0, 64.0, 0.85), (64.0, 128.0, 0.85), (64.0, 64.0, 0.7)];
-        /// Steps of the inner dimension that filling the pipeline and storing the tile cost.
-        const ENDS: f64 = 128.0;
-        let each = self.best(rates) / self.multiprocessors;
-        let mut least = f64::INFINITY;
-        for (rows, columns, share) in TILES {
-            let tiles = (m / rows).ceil() * (n / columns).ceil() * groups;
-            for split in [1.0, 2.0, 4.0, 8.0] {
-                if split > 1.0 && tiles >= self.multiprocessors {
-                    break;
-                }
-                let waves = (tiles * split / self.multiprocessors).ceil();
-                let time = waves * 2.0 * rows * columns * (k / split + ENDS) / (each * share);
-                least = least.min(time);
-            }
-        }
-        if rates.dtype == Dtype::Fp32 {
-            // Ordinary lanes have no tiles to fill: few rows take kernels of their own, eight rows at a time.
-            least = least.min(groups * 2.0 * (m / 8.0).ceil() * 8.0 * n * k / (0.7 * self.best(rates)));
-        }
-        least
     }
 
     /// Time of attention going forward, and whether it reads its cache longer than it computes.
@@ -425,14 +430,21 @@ fn memory(gpu: &GpuModel, catalog: &Catalog) -> Figure<BytesPerSecond> {
     figure
 }
 
-/// The best measured rate of products in `dtype`.
-fn best(gpu: &GpuCalibration, dtype: Dtype) -> Option<Figure<FlopsPerSecond>> {
+/// Measured products in `dtype` by the library that frameworks use, and the best rate among them.
+fn timings(gpu: &GpuCalibration, dtype: Dtype) -> (Vec<GemmTiming>, Option<Figure<FlopsPerSecond>>) {
     let name = match dtype {
         Dtype::Bf16 | Dtype::Fp16 => "bf16",
         Dtype::Fp8 => "e4m3",
-        _ => return None,
+        _ => return (Vec::new(), None),
     };
-    gpu.matmul_best(name).map(|point| point.rate.clone())
+    let timed = |point: &MatmulPoint| {
+        let MatmulPoint { m, n, k, .. } = *point;
+        let time = 2.0 * m as f64 * n as f64 * k as f64 / point.rate.value.0;
+        GemmTiming { shape: GemmShape { m, n, k }, time: Seconds(time) }
+    };
+    let of = |engine: &'static str| gpu.matmul.iter().filter(move |point| point.dtype == name && point.engine == engine);
+    let engine = if of("cublaslt").next().is_some() { "cublaslt" } else { "own" };
+    (of(engine).map(timed).collect(), gpu.matmul_best(name).map(|point| point.rate.clone()))
 }
 
 /// The geometric mean of two ends.
