@@ -100,6 +100,8 @@ struct Micro<'a> {
     speeds: &'a Speeds,
     precision: Precision,
     parts: Parts,
+    /// Products timed before: layers have many of one shape.
+    timed: Vec<(Product, Prediction, bool)>,
     /// Kernels by phase: forward, recompute, backward.
     kernels: [u64; 3],
     /// Operations that the mathematics needs, and those done again.
@@ -112,7 +114,17 @@ const PASSES: [Phase; 3] = [Phase::Forward, Phase::Recompute, Phase::Backward];
 impl<'a> Micro<'a> {
     fn of(piece: &Piece, training: &'a Training, software: &'a Software, speeds: &'a Speeds) -> Self {
         let precision = Precision::of(&training.method).gathered(&training.parallel);
-        let mut micro = Self { training, software, speeds, precision, parts: Parts::default(), kernels: [0; 3], useful: 0.0, again: 0.0 };
+        let mut micro = Self {
+            training,
+            software,
+            speeds,
+            precision,
+            parts: Parts::default(),
+            timed: Vec::with_capacity(32),
+            kernels: [0; 3],
+            useful: 0.0,
+            again: 0.0,
+        };
         micro.tower(piece);
         for run in &piece.model.text.blocks {
             micro.run(piece, run);
@@ -142,7 +154,15 @@ impl<'a> Micro<'a> {
     }
 
     fn product(&mut self, phase: usize, product: &Product, times: u64) {
-        let (time, reads) = self.speeds.product(self.speeds.dtype(self.precision.product), product);
+        let alike = |(other, ..): &&(Product, Prediction, bool)| other.same_shape(product);
+        let (time, reads) = match self.timed.iter().find(alike) {
+            Some((_, time, reads)) => (*time, *reads),
+            None => {
+                let (time, reads) = self.speeds.product(self.speeds.dtype(self.precision.product), product);
+                self.timed.push((*product, time, reads));
+                (time, reads)
+            }
+        };
         self.parts.add(PASSES[phase], if reads { Kind::Weights } else { Kind::Products }, time.times(times as f64));
         self.kernels[phase] += times;
     }

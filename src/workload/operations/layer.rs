@@ -64,6 +64,11 @@ impl Product {
         Self { role, m: (tokens * active).div_ceil(met).max(1), n: outputs, k: inputs, groups: met, bias }
     }
 
+    /// Whether `other` takes as long.
+    pub fn same_shape(&self, other: &Self) -> bool {
+        (self.m, self.n, self.k, self.groups) == (other.m, other.n, other.k, other.groups)
+    }
+
     /// Multiply-adds count two.
     pub fn flops(&self) -> Flops {
         Flops(2.0 * self.m as f64 * self.n as f64 * self.k as f64 * self.groups as f64)
