@@ -2,6 +2,7 @@
 
 use super::links::Links;
 use super::software::{Flash, Launching};
+use crate::calibrate::attention::{AttentionModel, AttentionShape};
 use crate::calibrate::collective::Collective;
 use crate::calibrate::matmul::{GemmShape, GemmTiming, MatmulModel, Setting};
 use crate::calibrate::memory_bound::{self, MemoryBoundModel};
@@ -30,7 +31,7 @@ pub struct Speeds {
     native: Figure<Seconds>,
     graph: Figure<Seconds>,
     products: Vec<Rates>,
-    multiprocessors: f64,
+    attention: Option<AttentionModel>,
     hopper: bool,
 }
 
@@ -122,7 +123,7 @@ impl Speeds {
             native: between(2e-6, 6e-6, "2 to 6 µs per kernel launched from compiled code, their geometric mean"),
             graph: Figure::assumed(Seconds(0.0), "kernels of a graph follow each other without the host"),
             products: dtypes.into_iter().filter_map(rates).collect(),
-            multiprocessors: gpu.sm_count.map_or(100.0, f64::from),
+            attention: AttentionModel::assumed(gpu),
             hopper: gpu.compute_capability().0 >= 9,
         }
     }
@@ -226,30 +227,44 @@ impl Speeds {
 
     /// Time of attention going forward, and whether it reads its cache longer than it computes.
     pub fn attention(&self, work: &AttentionWork, flash: Flash, width: u64) -> (Prediction, bool) {
-        let compute = if work.queries == 1 { self.one_query(work, flash, width) } else { self.tiles(work, flash, width) };
         let read = self.cache_read(work, width);
-        (Prediction::within(Seconds(compute.max(read) + KERNEL), 1.3, true), read > compute)
+        if work.queries == 1 {
+            let compute = self.one_query(work, flash, width);
+            return (Prediction::within(Seconds(compute.max(read) + KERNEL), 1.5, true), read > compute);
+        }
+        (self.prefill(work, flash, width, AttentionModel::time), false)
     }
 
-    /// Time of attention going back: five products for the forward pass's two, since scores are made again.
+    /// Time of attention going back.
     pub fn attention_backward(&self, work: &AttentionWork, flash: Flash, width: u64) -> Prediction {
-        /// Back, kernels reach four fifths of their forward share: 25–35 % for 30–50 % in the first generation, 63 % for 73 % in the second
-        /// (Dao, arXiv 2307.08691, section 1 and figures 5 and 6).
-        const BACK: f64 = 0.8;
-        Prediction::within(Seconds(2.5 * self.tiles(work, flash, width) / BACK + 3.0 * KERNEL), 1.3, true)
+        self.prefill(work, flash, width, AttentionModel::backward)
     }
 
-    /// Time that attention's products need, in tiles of queries by keys. Where a token sees only those before it, tiles on the diagonal are computed
-    /// whole. Tiles of a head's queries run side by side; the last of them sees most keys, and nothing is faster than it.
-    fn tiles(&self, work: &AttentionWork, flash: Flash, width: u64) -> f64 {
-        const TILE: f64 = 128.0;
-        let heads = work.sequences as f64 * work.heads as f64;
-        let (rows, columns) = ((work.queries as f64 / TILE).ceil(), (work.context as f64 / TILE).ceil());
-        let seen = work.window.map_or(columns, |window| ((window as f64 / TILE).ceil() + 1.0).min(columns));
-        let whole = if work.causal { rows * (columns - rows) + rows * (rows + 1.0) / 2.0 } else { rows * columns };
-        let pairs = whole.min(rows * seen);
-        let each = 4.0 * TILE * TILE * work.head_dim as f64 / (self.attention_rate(flash, work.head_dim, width) / self.multiprocessors);
-        (heads * pairs / self.multiprocessors).max(seen) * each
+    /// Time of `what` over whole sequences.
+    fn prefill(
+        &self,
+        work: &AttentionWork,
+        flash: Flash,
+        width: u64,
+        what: fn(&AttentionModel, &AttentionShape) -> Prediction,
+    ) -> Prediction {
+        let Some(model) = &self.attention else { return Prediction::within(Seconds(0.0), 1.0, true) };
+        let found = what(model, &shape(work));
+        // Where every token sees every other there are twice as many pairs; numbers twice as wide take twice as long.
+        let pairs = if work.causal { 1.0 } else { 2.0 };
+        let faster = self.factors[What::Compute as usize].min(self.factors[What::Memory as usize]);
+        found.times(pairs * (width as f64 / 2.0) * self.slower(flash) / faster)
+    }
+
+    /// How much longer older generations of the kernel take than the best for this GPU. Shares of the peak: 25–40 % and 50–73 % on A100
+    /// (Dao, arXiv 2307.08691), 35 % and 75 % on H100 (Shah et al., arXiv 2407.08608).
+    fn slower(&self, flash: Flash) -> f64 {
+        match (flash, self.hopper) {
+            (Flash::First, false) => 0.62 / 0.36,
+            (Flash::First, true) => 0.75 / 0.20,
+            (Flash::Second, true) => 0.75 / 0.35,
+            (Flash::Second, false) | (Flash::Latest, _) => 1.0,
+        }
     }
 
     /// Time that the products of one query per sequence need: the context is divided among all multiprocessors, and heads that share keys are
@@ -458,6 +473,19 @@ fn timings(gpu: &GpuCalibration, dtype: Dtype) -> (Vec<GemmTiming>, Option<Figur
     let of = |engine: &'static str| gpu.matmul.iter().filter(move |point| point.dtype == name && point.engine == engine);
     let engine = if of("cublaslt").next().is_some() { "cublaslt" } else { "own" };
     (of(engine).map(timed).collect(), gpu.matmul_best(name).map(|point| point.rate.clone()))
+}
+
+/// The shape of `work` as the calibration's model takes it.
+const fn shape(work: &AttentionWork) -> AttentionShape {
+    AttentionShape {
+        batch: work.sequences,
+        queries: work.queries,
+        context: work.context,
+        heads: work.heads,
+        kv_heads: work.kv_heads,
+        head_dim: work.head_dim,
+        window: work.window,
+    }
 }
 
 /// The geometric mean of two ends.
