@@ -129,7 +129,8 @@ fn mpt_on_a100() {
         }
     }
     short.summary();
-    errors.summary();
+    let (_, median, inside) = errors.summary();
+    assert!(median <= 0.10 && inside >= 0.85);
 }
 
 /// Qwen's own scripts: LoRA of rank 64 on every product, dropout, checkpointing, flash attention, 8 micro-batches; Q-LoRA on GPTQ checkpoints, which
@@ -167,7 +168,8 @@ fn qwen_finetuning_on_a100() {
         }
         errors.summary();
     }
-    all.summary();
+    let (_, median, inside) = all.summary();
+    assert!(median <= 0.15 && inside >= 0.80);
 }
 
 fn answer(model: &Model, inference: &Inference, software: &Software, gpu: &str) -> Answer {
@@ -202,7 +204,9 @@ fn qwen3_on_h20() {
             errors.add(&label, answer.time.value, interval, measured, &parts(&answer.parts));
             all.add(&label, answer.time.value, interval, measured, "");
         }
-        errors.summary();
+        let (_, median, _) = errors.summary();
+        // What transformers did in these rows is not understood: see `docs/accuracy.md`.
+        assert!(median <= 0.15 || engine != "SGLang");
     }
     all.summary();
 }
@@ -228,8 +232,10 @@ fn lmdeploy_on_a100() {
             whole.add(&label, answer.time.value, (answer.time.low, answer.time.high), measured, &parts(&answer.parts));
         }
     }
-    first.summary();
-    whole.summary();
+    let (_, median, _) = first.summary();
+    assert!(median <= 0.15);
+    let (_, median, inside) = whole.summary();
+    assert!(median <= 0.15 && inside >= 0.85);
 }
 
 /// Generation of 2,048 tokens with transformers, and LitGPT's of 256.

@@ -196,7 +196,9 @@ impl Speeds {
             Some(model) => {
                 let found = model.time(GemmShape { m: rows, n, k });
                 let faster = self.factors[What::Compute as usize].min(self.factors[What::Memory as usize]);
-                (found.time.0 / faster, found.high.0 / found.time.0)
+                let spread = found.high.0 / found.time.0;
+                // A rate of computing that is published of this GPU leaves the model half of its doubt about that.
+                (found.time.0 / faster, if compute > read && rates.best.basis == Basis::MeasuredSameModel { spread.sqrt() } else { spread })
             }
             None => (compute.max(read) + KERNEL, 1.5),
         };
@@ -222,7 +224,8 @@ impl Speeds {
         let compute = self.rates(dtype).map_or(0.0, |rates| padded * product.flops().0 / (0.7 * self.best(rates)));
         let bytes = groups * 2.0 * (m * k + n * k + m * n);
         let read = bytes / (self.memory_rate() * READ) * share / UNPACKED;
-        (Prediction::within(Seconds(read.max(compute) + KERNEL), 1.3, true), read > compute)
+        // Such kernels differ by more than twofold: vLLM's Marlin kernel for AWQ is some 2.6 times as fast as AWQ's own.
+        (Prediction::within(Seconds(read.max(compute) + KERNEL), 2.0, true), read > compute)
     }
 
     /// Time of attention going forward, and whether it reads its cache longer than it computes.
@@ -317,6 +320,13 @@ impl Speeds {
     /// Time of elementwise work.
     pub fn elementwise(&self, traffic: Traffic) -> Prediction {
         self.streams(memory_bound::Traffic::Copy, traffic)
+    }
+
+    /// Time of unpacking weights: shifts, masks and look-ups of small numbers, which reach the rate of copies less surely.
+    pub fn unpacking(&self, traffic: Traffic) -> Prediction {
+        const DOUBT: f64 = 1.25;
+        let found = self.elementwise(traffic);
+        Prediction { low: found.low / DOUBT, high: found.high * DOUBT, ..found }
     }
 
     /// Time of an optimizer's update.

@@ -148,7 +148,8 @@ impl<'a> Micro<'a> {
 
     fn moved(&mut self, phase: usize, kind: Kind, traffic: Traffic, times: u64) {
         if traffic.bytes.0 > 0 || traffic.kernels > 0 {
-            self.parts.add(PASSES[phase], kind, self.speeds.elementwise(traffic).times(times as f64));
+            let one = if kind == Kind::Unpacking { self.speeds.unpacking(traffic) } else { self.speeds.elementwise(traffic) };
+            self.parts.add(PASSES[phase], kind, one.times(times as f64));
             self.kernels[phase] += traffic.kernels * times;
         }
     }
