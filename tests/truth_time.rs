@@ -14,8 +14,8 @@ use gpu_assay::catalog::Catalog;
 use gpu_assay::estimate::time::{Answer, Flash, Launching, Parts, Software, Speeds, Unpacking, infer, train};
 use gpu_assay::units::{BytesPerSecond, Seconds};
 use gpu_assay::workload::{
-    Adapters, Cache, Checkpointing, CrossEntropy, Data, Inference, Method, Model, Optimizer, Parallel, Positions, Precision, Quantised,
-    Targets, Training, named,
+    Adapters, AttentionKernel, Cache, Checkpointing, CrossEntropy, Data, Framework, Inference, Method, Model, Optimizer, Parallel,
+    Positions, Precision, Quantised, Targets, Training, named,
 };
 use published::Point;
 
@@ -267,4 +267,48 @@ fn transformers_and_litgpt_on_a100() {
     }
     qwen.summary();
     litgpt.summary();
+}
+
+/// Korthikanti et al., arXiv 2205.05198, table 5: Megatron with 8-way tensor parallelism and a pipeline on A100s, attention with its scores
+/// written out.
+#[test]
+fn megatron_on_a100() {
+    let Some(rows) = published::points(|point| point.kind == "train_time" && point.metric.starts_with("iteration_time")) else { return };
+    let mut errors = Errors::new("Megatron on A100");
+    for row in &rows {
+        let remark = |key: &str| row.other.split(',').find_map(|item| item.strip_prefix(key)?.strip_prefix('=')?.parse::<u64>().ok());
+        let number = |key: &str| remark(key).unwrap_or_else(|| panic!("{key} is not in {}", row.other));
+        let (layers, tensor, pipeline) = (number("L"), number("t"), number("p"));
+        let config = serde_json::json!({
+            "model_type": "gpt2", "n_embd": number("h"), "n_head": number("a"), "n_layer": layers, "vocab_size": 51_200,
+            "n_positions": 2048, "activation_function": "gelu"
+        });
+        let model = Model::from_config(&row.model, &config).unwrap();
+        let selective = row.method.contains("selective");
+        let parallel = Parallel {
+            gpus: row.gpus,
+            tensor,
+            pipeline,
+            sequence: selective,
+            interleave: remark("interleave").unwrap_or(1),
+            ..Parallel::ONE
+        };
+        let training = Training {
+            attention: AttentionKernel::Eager,
+            dropout: true,
+            framework: Framework::Megatron,
+            parallel,
+            checkpointing: if selective { Checkpointing::Selective } else { Checkpointing::Full },
+            grad_accum: number("gbs") / row.batch,
+            optimizer: Optimizer::AdamWFused,
+            cross_entropy: CrossEntropy::InPlace,
+            ..Training::new(Method::FullMixed { fp32_gradients: true }, row.batch, row.seq)
+        };
+        // Selene: eight links of 200 Gbit/s per node of eight GPUs.
+        let step = train(&model, &training, &Software::training(&training), &speeds("A100 SXM 80GB", Some(200.0))).unwrap();
+        let interval = (step.time.low, step.time.high);
+        errors.add(&format!("{} {}", row.model, row.method), step.time.value, interval, Seconds(row.value), &parts(&step.parts));
+    }
+    let (_, median, _) = errors.summary();
+    assert!(median <= 0.15);
 }
