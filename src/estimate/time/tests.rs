@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::*;
+use crate::calibrate::{Calibration, fixture};
 use crate::catalog::Catalog;
+use crate::figure::Basis;
 use crate::units::{BytesPerSecond, Seconds};
 use crate::workload::operations::{Kernels, Tokens};
 use crate::workload::{
@@ -254,4 +256,48 @@ fn what_is_offloaded_waits_for_the_host() {
     let offloaded = step(&model, &Training { offload: Offload::Optimizer, ..training.clone() }, &speeds);
     assert_eq!(offloaded.bound_by, Bound::Host);
     assert!(offloaded.time.value > step(&model, &training, &speeds).time.value);
+}
+
+/// A calibration of an H100 whose copies, launches and links are given.
+fn calibrated(copy_gbs: f64, peer_gbs: f64, host_gbs: f64) -> Speeds {
+    let seconds = |bytes: u64, gbs: f64| bytes as f64 / gbs / 1e9;
+    let bytes = 8u64 << 30;
+    let mut fixture = fixture::Fixture::host_only().h100().h100();
+    for copy in ["dram.copy/bytes=8GiB,gpu=0", "dram.read/bytes=8GiB,gpu=0"] {
+        fixture = fixture.moved(copy, bytes, seconds(bytes, copy_gbs));
+    }
+    for size in [1u64 << 20, 1 << 30] {
+        let case = format!("copy.h2d/bytes={},gpu=0,memory=pinned", crate::units::Bytes(size));
+        fixture = fixture.moved(&case, size, 1e-5 + seconds(size, host_gbs));
+    }
+    let peer = format!("peer.write/bytes={},engine=ce,from=0,to=1", crate::units::Bytes(bytes));
+    let run = fixture.moved(&peer, bytes, seconds(bytes, peer_gbs)).run();
+    let calibration = Calibration::from_run(&run);
+    Speeds::calibrated(CATALOG.gpu("H100 SXM").unwrap(), &CATALOG, None, &calibration, 0)
+}
+
+/// Halving one speed changes the parts that depend on it, and no other.
+#[test]
+fn what_is_measured_moves_what_depends_on_it() {
+    let model = model("Llama-3.1-8B");
+    let one = Training::new(Method::FullMixed { fp32_gradients: false }, 1, 4096);
+    let shared = Training { parallel: Parallel { gpus: 2, ..Parallel::ONE }, ..one.clone() };
+    let offloaded = Training { offload: Offload::Optimizer, ..one.clone() };
+    let (copy, peer, host) = (3000.0, 380.0, 50.0);
+    let changed = |training: &Training, speeds: Speeds| -> Vec<Kind> {
+        let kinds = |speeds: &Speeds| {
+            let step = step(&model, training, speeds);
+            Kind::ALL.map(|kind| step.parts.kind(kind).0)
+        };
+        let (usual, now) = (kinds(&calibrated(copy, peer, host)), kinds(&speeds));
+        Kind::ALL.into_iter().filter(|kind| (now[*kind as usize] / usual[*kind as usize] - 1.0).abs() > 1e-12).collect()
+    };
+    assert_eq!(changed(&shared, calibrated(copy, peer / 2.0, host)), [Kind::Communication]);
+    assert_eq!(changed(&one, calibrated(copy, peer / 2.0, host / 2.0)), []);
+    assert_eq!(changed(&offloaded, calibrated(copy, peer, host / 2.0)), [Kind::Host]);
+    let memory = changed(&one, calibrated(copy / 2.0, peer, host));
+    assert!(memory.contains(&Kind::Elementwise) && memory.contains(&Kind::Optimizer), "{memory:?}");
+    let from = |speeds: &Speeds| -> Vec<Basis> { step(&model, &shared, speeds).basis.iter().map(|(_, basis, _)| *basis).collect() };
+    assert!(from(&calibrated(copy, peer, host)).contains(&Basis::MeasuredHere));
+    assert!(!from(&speeds("H100 SXM")).contains(&Basis::MeasuredHere));
 }

@@ -433,8 +433,7 @@ impl<'a> Micro<'a> {
         let parallel = &training.parallel;
         let held = Held::of(piece, training, &Precision::of(&training.method));
         let trained = held.states.trainable;
-        // FSDP makes one tensor of a layer's; others update them one by one.
-        let tensors = if parallel.data == Data::Fsdp && parallel.workers() > 1 { 1 } else { 12 } * piece.model.text.layers() + 3;
+        let tensors = tensors(piece, training);
         // Gradients of later micro-batches are added to those of the first: two read, one written.
         let more = training.grad_accum - 1;
         if more > 0 {
@@ -481,6 +480,30 @@ impl<'a> Micro<'a> {
             let bytes = (trained * update::HOST_UPDATE) as f64 * sharing;
             parts.add(Phase::Update, Kind::Host, speeds.host_memory(bytes));
             parts.add(Phase::Update, Kind::Host, gradients);
+        }
+    }
+}
+
+/// Trained tensors, which optimizers update one by one or in lists.
+fn tensors(piece: &Piece, training: &Training) -> u64 {
+    let text = &piece.model.text;
+    if training.parallel.data == Data::Fsdp && training.parallel.workers() > 1 {
+        // FSDP makes one tensor of each layer's, and one of the rest.
+        return text.layers() + 1;
+    }
+    match training.method.adapters() {
+        Some(adapters) => {
+            let mut count = 0;
+            lora::tensors(piece, adapters, &mut |_, copies| count += copies);
+            count
+        }
+        None => {
+            let of = |block: &Block| {
+                let linears = block.linears(text.hidden);
+                let biases = linears.iter().filter(|linear| linear.bias).count();
+                (linears.len() + biases) as u64 + block.layout.norms()
+            };
+            3 + text.blocks.iter().map(|run| run.count * of(&run.block)).sum::<u64>()
         }
     }
 }
