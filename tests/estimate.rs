@@ -113,6 +113,15 @@ fn more_steps_take_as_many_times_as_long() {
     assert!(train("")["time"].get("total_hours").is_none());
 }
 
+#[test]
+fn late_data_are_what_limits() {
+    let train = |options: &str| json(&format!("estimate train --model llama-3.2-1b --method lora --batch 8 --gpu H200 {options}"));
+    let time = &train("--load-ms 2000 --num-workers 4")["time"];
+    assert_eq!(time["bound_by"], "data");
+    assert!((time["step_seconds"].as_f64().unwrap() - 4.0).abs() < 1e-9, "eight sequences of two seconds by four workers");
+    assert_eq!(train("--load-ms 1 --num-workers 4")["time"], train("")["time"]);
+}
+
 /// Nothing but what passes between nodes depends on the network.
 #[test]
 fn a_slower_network_makes_training_over_nodes_slower_and_nothing_else() {
@@ -308,6 +317,8 @@ fn impossible_wishes_are_one_line_and_exit_2() {
     train("--images 2", "--image-size");
     train("--images 1 --image-size 64x64", "image");
     train("--image-size 0x9", "expected WIDTHxHEIGHT");
+    train("--load-ms -1", "expected a --load-ms of 0");
+    train("--num-workers 2", "--load-ms");
     train("--network 0", "expected a --network above 0");
     train("--network -3", "expected a --network above 0");
     train("--price 2.5", "--price is for cost, which is not estimated yet");
