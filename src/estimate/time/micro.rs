@@ -203,13 +203,18 @@ impl<'a> Micro<'a> {
 
     fn adapter(&mut self, adapter: &Adapter, count: u64) {
         let recomputed = self.training.checkpointing == Checkpointing::Full;
+        let dtype = self.speeds.dtype(self.precision.product);
         for product in [adapter.down, adapter.up] {
-            self.product(0, &product, count);
+            let mut timed = |phase: usize, product: &Product| {
+                self.parts.add(PASSES[phase], Kind::Weights, self.speeds.narrow(dtype, product).times(count as f64));
+                self.kernels[phase] += count;
+            };
+            timed(0, &product);
             if recomputed {
-                self.product(1, &product, count);
+                timed(1, &product);
             }
-            self.product(2, &product.input_gradient(), count);
-            self.product(2, &product.weight_gradient(), count);
+            timed(2, &product.input_gradient());
+            timed(2, &product.weight_gradient());
             self.useful += 3.0 * count as f64 * product.flops().0;
             self.again += if recomputed { count as f64 * product.flops().0 } else { 0.0 };
         }

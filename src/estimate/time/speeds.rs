@@ -183,6 +183,20 @@ impl Speeds {
         (Prediction::within(Seconds(corrected.max(least)), spread, true), read > compute.max(small))
     }
 
+    /// Time of a product with one narrow side, such as an adapter's: it reads and writes its wide side longer than it computes, unless its rank is
+    /// of a hundred and more.
+    pub fn narrow(&self, dtype: Dtype, product: &Product) -> Prediction {
+        /// Share of the best rate that products with one narrow side reach.
+        const NARROW: f64 = 0.5;
+        let Some(rates) = self.rates(dtype).or_else(|| self.rates(self.dtype(2))) else {
+            return Prediction::within(Seconds(0.0), 1.0, true);
+        };
+        let Product { m, n, k, groups, .. } = *product;
+        let bytes = groups as f64 * (rates.width * (m * k + n * k) as f64 + 2.0 * (m * n) as f64);
+        let compute = product.flops().0 / (NARROW * self.best(rates));
+        Prediction::within(Seconds(compute.max(bytes / (self.memory_rate() * READ)) + KERNEL), 1.5, true)
+    }
+
     /// Time of `product` with a matrix of `packed` bytes that the kernel itself reads, computed in `dtype`.
     pub fn packed(&self, dtype: Dtype, product: &Product, packed: Bytes) -> (Prediction, bool) {
         let (m, n, k, groups) = (product.m as f64, product.n as f64, product.k as f64, product.groups as f64);
