@@ -1,8 +1,9 @@
-//! What an estimate of memory costs: it is asked for thousands of times where plans are compared, and has a few microseconds.
+//! What an estimate costs: it is asked for thousands of times where plans are compared. Memory has a few microseconds, time with it 50.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gpu_assay::catalog::Catalog;
 use gpu_assay::estimate::memory::{Overheads, infer, train};
+use gpu_assay::estimate::time;
 use gpu_assay::workload::{Adapters, Data, Images, Inference, Method, Mix, Parallel, Precision, Quantised, Targets, Training, named};
 use std::hint::black_box;
 
@@ -51,5 +52,31 @@ fn training(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, inference, training);
+fn with_time(c: &mut Criterion) {
+    let Ok(catalog) = Catalog::embedded() else { return };
+    let Ok(gpu) = catalog.gpu("H100 SXM") else { return };
+    let (overheads, speeds) = (Overheads::prior(Some(gpu)), time::Speeds::assumed(gpu, &catalog, None));
+    c.bench_function("what a GPU's speeds are assumed to be", |b| b.iter(|| time::Speeds::assumed(black_box(gpu), &catalog, None)));
+    for name in ["Llama-3.1-8B", "DeepSeek-V3"] {
+        let Ok(model) = named(&catalog, name) else { continue };
+        let adapters = Adapters { rank: 16, targets: Targets::AllLinear, dropout: false, fp32: true };
+        let eight = Parallel { gpus: 8, ..Parallel::ONE };
+        for (what, job) in [
+            ("all of it on 8 GPUs", Training { parallel: eight, ..Training::new(Method::FullMixed { fp32_gradients: true }, 2, 4096) }),
+            ("LoRA", Training::new(Method::Lora(adapters), 2, 4096)),
+        ] {
+            let software = time::Software::training(&job);
+            c.bench_function(&format!("memory and time of training, {name}, {what}"), |b| {
+                b.iter(|| (train(black_box(&model), black_box(&job), &overheads), time::train(&model, &job, &software, &speeds)));
+            });
+        }
+        let job = Inference::new(Precision::Bf16, 8, 4096, 256);
+        let software = time::Software::inference(&job);
+        c.bench_function(&format!("memory and time of inference, {name}"), |b| {
+            b.iter(|| (infer(black_box(&model), black_box(&job), &overheads), time::infer(&model, &job, &software, &speeds)));
+        });
+    }
+}
+
+criterion_group!(benches, inference, training, with_time);
 criterion_main!(benches);

@@ -60,7 +60,16 @@ fn check(document: &Value) {
     for key in ["formula", "model", "parameters", "trainable_parameters", "memory", "fits", "basis"] {
         assert!(keys.contains(&key), "no {key}");
     }
-    assert!(!keys.contains(&"time") && !keys.contains(&"cost"), "what is not estimated has no key");
+    assert!(!keys.contains(&"cost"), "what is not estimated has no key");
+    if let Some(time) = document.get("time") {
+        let seconds = |key: &str| time[key].as_f64().unwrap_or_else(|| panic!("no {key} in {time}"));
+        let whole = if time.get("step_seconds").is_some() { seconds("step_seconds") } else { seconds("request_seconds") };
+        assert!(seconds("low_seconds") <= whole && whole <= seconds("high_seconds") && whole > 0.0);
+        let parts: f64 = time["parts"].as_array().unwrap().iter().map(|part| part["seconds"].as_f64().unwrap()).sum();
+        assert!((parts / whole - 1.0).abs() < 1e-9, "parts sum to the whole");
+        assert!(["compute", "memory", "communication", "launch", "host", "data"].contains(&time["bound_by"].as_str().unwrap()));
+        assert!(seconds("tokens_per_second") > 0.0);
+    }
     let memory = |key: &str| document["memory"][key].as_u64().unwrap_or_else(|| panic!("no {key}"));
     let parts: u64 = PARTS.iter().map(|part| memory(part)).sum();
     assert_eq!(parts, memory("allocated_bytes"));
@@ -89,6 +98,41 @@ fn training_has_the_keys_that_scripts_rely_on() {
     assert_eq!(capacity, 81_559 << 20);
     let headroom = document["fits"]["headroom_bytes"].as_i64().unwrap();
     assert_eq!(headroom, capacity as i64 - document["memory"]["device_bytes"].as_i64().unwrap());
+    let time = &document["time"];
+    let step = time["step_seconds"].as_f64().unwrap();
+    assert!((time["tokens_per_second"].as_f64().unwrap() * step / (4.0 * 2048.0) - 1.0).abs() < 1e-9);
+    assert!((0.05..0.8).contains(&time["mfu"].as_f64().unwrap()), "{time}");
+}
+
+#[test]
+fn more_steps_take_as_many_times_as_long() {
+    let train = |options: &str| json(&format!("estimate train --model llama-3.2-1b --method lora --gpu H200 {options}"));
+    let time = &train("--steps 1000")["time"];
+    let hours = time["total_hours"].as_f64().unwrap();
+    assert!((hours * 3.6 / time["step_seconds"].as_f64().unwrap() - 1.0).abs() < 1e-9);
+    assert!(train("")["time"].get("total_hours").is_none());
+}
+
+#[test]
+fn late_data_are_what_limits() {
+    let train = |options: &str| json(&format!("estimate train --model llama-3.2-1b --method lora --batch 8 --gpu H200 {options}"));
+    let time = &train("--load-ms 2000 --num-workers 4")["time"];
+    assert_eq!(time["bound_by"], "data");
+    assert!((time["step_seconds"].as_f64().unwrap() - 4.0).abs() < 1e-9, "eight sequences of two seconds by four workers");
+    assert_eq!(train("--load-ms 1 --num-workers 4")["time"], train("")["time"]);
+}
+
+/// Nothing but what passes between nodes depends on the network.
+#[test]
+fn a_slower_network_makes_training_over_nodes_slower_and_nothing_else() {
+    let step = |options: &str| {
+        let document =
+            json(&format!("estimate train --model llama-3.1-8b --method full-mixed --parallel zero3 --gpu 'H100 SXM' {options}"));
+        document["time"]["step_seconds"].as_f64().unwrap()
+    };
+    assert!(step("--gpus 16 --network 25") > step("--gpus 16 --network 400"));
+    assert_eq!(step("--gpus 8 --network 25"), step("--gpus 8 --network 400"));
+    assert_eq!(step("--gpus 16"), step("--gpus 16 --network 400"));
 }
 
 #[test]
@@ -99,6 +143,16 @@ fn inference_has_the_keys_that_scripts_rely_on() {
     assert_eq!(document["memory"]["weights_bytes"], 2 * 8_030_261_248u64);
     assert_eq!(document["memory"]["kv_cache_bytes"], 131_072 * 2 * 4096);
     assert_eq!(document["fits"]["verdict"], "yes");
+    let time = |key: &str| document["time"][key].as_f64().unwrap_or_else(|| panic!("no {key}"));
+    assert_eq!(time("prefill_seconds"), time("request_seconds"), "no answer was asked for");
+    assert!(time("decode_seconds_per_token") < time("prefill_seconds"));
+    let most = document["time"]["largest_batch"].as_u64().unwrap();
+    let fits = |batch: u64| {
+        let document = json(&format!("estimate infer --model llama-3.1-8b --precision bf16 --batch {batch} --seq 4096 --gpu 'H100 SXM'"));
+        document["fits"]["verdict"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(fits(most), "yes");
+    assert_ne!(fits(most + 1), "yes");
 }
 
 #[test]
@@ -263,8 +317,11 @@ fn impossible_wishes_are_one_line_and_exit_2() {
     train("--images 2", "--image-size");
     train("--images 1 --image-size 64x64", "image");
     train("--image-size 0x9", "expected WIDTHxHEIGHT");
-    train("--steps 100", "--steps is for time and cost, which are not estimated yet");
-    train("--price 2.5", "--price is for time and cost");
+    train("--load-ms -1", "expected a --load-ms of 0");
+    train("--num-workers 2", "--load-ms");
+    train("--network 0", "expected a --network above 0");
+    train("--network -3", "expected a --network above 0");
+    train("--price 2.5", "--price is for cost, which is not estimated yet");
     train("--instance aws:p5.48xlarge", "cannot be used with");
     train("--layers 4", "more than one model was given");
     refused("estimate", "requires a subcommand");
@@ -283,6 +340,8 @@ fn impossible_wishes_are_one_line_and_exit_2() {
         ("--method full-bf16", r#"the guide's calculator has no method "full_bf16""#),
         ("--method lora --gpus 8", "the guide's calculator knows nothing of --gpus"),
         ("--method lora --checkpointing selective", "knows nothing of selective checkpointing"),
+        ("--method lora --steps 3", "knows nothing of --steps"),
+        ("--method lora --network 100", "knows nothing of --network"),
         ("--method lora --require-fit", "--require-fit needs an estimate with an interval"),
         ("--method lora --batch 4294967296 --seq 4294967296", "more than 2^63 tokens"),
     ] {

@@ -8,6 +8,7 @@
 //! The data is TOML inside the program. [`Catalog::embedded`] parses it; a program that needs no catalog number never pays for that. A file of
 //! the user's own, in the same form, adds entries or changes some of their values: [`Catalog::with_file`].
 
+mod achieved;
 mod cloud;
 mod generation;
 mod gpu;
@@ -17,6 +18,7 @@ mod model;
 mod system;
 mod user;
 
+pub use achieved::{Achieved, Metric};
 pub use cloud::{Attested, Instance, Pricing};
 pub use generation::{Generation, Words};
 pub use gpu::{
@@ -34,6 +36,7 @@ use crate::error::{Error, Result};
 use crate::figure::Figure;
 use crate::units::BytesPerSecond;
 
+const ACHIEVED: &str = include_str!("achieved.toml");
 const GPUS: &str = include_str!("gpus.toml");
 const LINKS: &str = include_str!("links.toml");
 const MODELS: &str = include_str!("models.toml");
@@ -56,6 +59,8 @@ pub struct Catalog {
     pub generations: Vec<Generation>,
     /// Whole systems, older ones first.
     pub systems: Vec<System>,
+    /// What others measured of GPUs.
+    pub achieved: Vec<Achieved>,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +99,12 @@ struct SystemFile {
     system: Vec<System>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AchievedFile {
+    achieved: Vec<Achieved>,
+}
+
 /// One of the catalog's lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shelf {
@@ -109,11 +120,13 @@ pub enum Shelf {
     Generations,
     /// [`Catalog::systems`].
     Systems,
+    /// [`Catalog::achieved`].
+    Achieved,
 }
 
 impl Shelf {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Gpus, Self::Links, Self::Models, Self::Instances, Self::Generations, Self::Systems];
+    pub const ALL: [Self; 7] = [Self::Gpus, Self::Links, Self::Models, Self::Instances, Self::Generations, Self::Systems, Self::Achieved];
 }
 
 impl Catalog {
@@ -141,6 +154,7 @@ impl Catalog {
             } else {
                 Vec::new()
             },
+            achieved: if wants(Shelf::Achieved) { parse::<AchievedFile>(ACHIEVED, "achieved.toml")?.achieved } else { Vec::new() },
             systems: if wants(Shelf::Systems) { parse::<SystemFile>(SYSTEMS, "systems.toml")?.system } else { Vec::new() },
         })
     }

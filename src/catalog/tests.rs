@@ -35,6 +35,44 @@ fn every_row_says_where_and_when() {
 }
 
 #[test]
+fn every_published_measurement_says_where_it_was_read() {
+    let catalog = catalog();
+    assert!(catalog.achieved.len() >= 276, "{} measurements", catalog.achieved.len());
+    for row in &catalog.achieved {
+        assert!(row.source.len() > 5 && !row.tool.is_empty() && is_date(&row.date), "{}", row.board);
+        if let Some(name) = &row.gpu {
+            assert!(catalog.gpus.iter().any(|gpu| gpu.short_name == *name), "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_others_reached_is_found_by_model() {
+    let catalog = catalog();
+    let gpu = |name| catalog.gpu(name).unwrap();
+    let rate = |name, dtype| catalog.achieved_matmul(gpu(name), dtype).map(|figure| (figure.value.0 / 1e12, figure.low.0 / 1e12));
+    assert_eq!(rate("A100 SXM 80GB", Dtype::Bf16), Some((271.2, 264.53)));
+    // The same chip with less memory computes as fast.
+    assert_eq!(rate("A100 SXM 40GB", Dtype::Bf16), Some((271.2, 264.53)));
+    assert_eq!(rate("T4", Dtype::Bf16), None);
+    let copy = catalog.achieved_bandwidth(gpu("A100 SXM 80GB"), Metric::DramCopy).unwrap();
+    assert_eq!((copy.value.0, copy.basis), (1732e9, Basis::MeasuredSameModel));
+    let reduce = catalog.achieved_collective(gpu("H200 SXM"), Metric::AllReduce, 8).unwrap();
+    assert_eq!(reduce.value.0, 482.26e9);
+    for row in &catalog.achieved {
+        // Above the peak only where a board boosts past its printed clock, and for reductions in the switch.
+        let (Some(name), Some(dtype)) = (&row.gpu, [Dtype::Bf16, Dtype::Fp8].into_iter().find(|d| Metric::matmul(*d) == Some(row.metric)))
+        else {
+            continue;
+        };
+        if let Some(peak) = gpu(name).matmul_peak(dtype) {
+            let best = catalog.achieved_matmul(gpu(name), dtype).unwrap();
+            assert!((0.4..1.35).contains(&(best.value / peak.value)), "{name}: {} of {}", best.value, peak.value);
+        }
+    }
+}
+
+#[test]
 fn built_in_entries_are_possible() {
     let catalog = catalog();
     for gpu in &catalog.gpus {

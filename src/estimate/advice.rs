@@ -60,6 +60,18 @@ pub fn infer(inference: &Inference, room: &Room, estimate: impl Fn(&Inference) -
     first(inferences(inference), room, &estimate, |other| inference_options(inference, other))
 }
 
+/// The most sequences like these that surely fit at once; `None` where not even one does.
+pub fn largest_batch(inference: &Inference, room: &Room, estimate: impl Fn(&Inference) -> Option<Memory>) -> Option<u64> {
+    let with_batch = |batch| Inference { batch, ..*inference };
+    fits(&with_batch(1), room, &estimate).then(|| largest(1, |batch| fits(&with_batch(batch), room, &estimate)))
+}
+
+/// The longest prompt of this batch that surely fits with its answer; `None` where not even one token does.
+pub fn longest_prompt(inference: &Inference, room: &Room, estimate: impl Fn(&Inference) -> Option<Memory>) -> Option<u64> {
+    let with_seq = |seq| Inference { seq, ..*inference };
+    fits(&with_seq(1), room, &estimate).then(|| largest(1, |seq| fits(&with_seq(seq), room, &estimate)))
+}
+
 fn fits<S>(settings: &S, room: &Room, estimate: impl Fn(&S) -> Option<Memory>) -> bool {
     estimate(settings).is_some_and(|memory| room.verdict(&memory) == Verdict::Yes)
 }

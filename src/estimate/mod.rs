@@ -7,3 +7,4 @@ pub mod advice;
 pub mod fit;
 pub mod guide_formula;
 pub mod memory;
+pub mod time;

@@ -23,6 +23,7 @@ mod linear;
 mod mlp;
 mod model;
 mod named;
+pub mod operations;
 mod precision;
 mod training;
 mod vision;

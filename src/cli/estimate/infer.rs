@@ -5,10 +5,12 @@ use clap::{Args, ValueEnum};
 use super::super::{Common, Format, Status, catalog_of, print, print_tables};
 use super::place::Place;
 use super::show::{Estimate, Reserved, show};
+use super::time::{Limits, Time};
 use super::train::{gigabytes_of_guide, guide_table};
 use super::{Formula, Shared, json, model, place, refuse_beyond_guide, words};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
+use crate::estimate::time::{self, Launching, Software};
 use crate::estimate::{advice, guide_formula, memory};
 use crate::lang::{Lang, Text};
 use crate::table::Cell;
@@ -98,11 +100,18 @@ pub(super) fn infer(common: &Common, arguments: &Arguments) -> Result<Status> {
     }
     let model = arguments.model.exact(&catalog)?;
     let inference = arguments.inference()?;
-    let place = place::find(common, &arguments.place, &catalog)?;
+    let place = place::find(common, &arguments.place, &catalog, arguments.shared.line_rate())?;
     let estimate = |inference: &Inference| memory::infer(&model, inference, &place.overheads);
     let memory = estimate(&inference)?;
     let advice = place.room.as_ref().map(|room| advice::infer(&inference, room, |other| estimate(other).ok()));
+    let software = arguments.software(&inference);
+    let answer = place.speeds.as_ref().map(|speeds| time::infer(&model, &inference, &software, speeds)).transpose()?;
+    let limits = place.room.as_ref().map_or_else(Limits::default, |room| Limits {
+        largest_batch: advice::largest_batch(&inference, room, |other| estimate(other).ok()),
+        longest_prompt: advice::longest_prompt(&inference, room, |other| estimate(other).ok()),
+    });
     let shown = Estimate {
+        time: answer.map(|answer| Time::Answer(answer, limits)),
         model: &model,
         job: job(&inference),
         trainable: 0,
@@ -154,11 +163,24 @@ fn job(inference: &Inference) -> String {
 }
 
 impl Arguments {
+    /// Whose code runs a model in `precision`.
+    fn engine(&self, precision: Precision) -> Engine {
+        self.engine.unwrap_or(if matches!(precision, Precision::Gguf(_)) { Engine::LlamaCpp } else { Engine::Server })
+    }
+
+    /// How that code launches its kernels.
+    fn software(&self, inference: &Inference) -> Software {
+        let usual = Software::inference(inference);
+        match self.engine(inference.precision) {
+            Engine::LlamaCpp => Software { launching: Launching::Native, ..usual },
+            Engine::Server | Engine::Vllm | Engine::Transformers => usual,
+        }
+    }
+
     fn inference(&self) -> Result<Inference> {
         let precision: Precision = self.precision.parse()?;
         let usual = Inference::new(precision, self.batch, self.seq, self.output);
-        let engine = self.engine.unwrap_or(if matches!(precision, Precision::Gguf(_)) { Engine::LlamaCpp } else { Engine::Server });
-        let usual = match engine {
+        let usual = match self.engine(precision) {
             Engine::Server => usual,
             Engine::Vllm => usual.vllm(),
             Engine::Transformers => usual.transformers(),

@@ -21,6 +21,9 @@ struct Document<'a> {
     /// Where vLLM's reservation was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     reservation: Option<ReservationKeys>,
+    /// Where the GPU is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<super::time::Keys>,
     basis: Vec<Source>,
 }
 
@@ -85,6 +88,8 @@ pub(super) fn estimate(estimate: &Estimate<'_>) -> Result<String> {
         Source::of("context", &memory.context),
     ];
     basis.extend(room.map(|room| Source::of("capacity", &room.capacity)));
+    let sources = estimate.time.iter().flat_map(|time| time.basis());
+    basis.extend(sources.map(|(quantity, basis, from)| Source { quantity, basis: basis.words(), from: from.clone() }));
     let document = Document {
         formula: "exact",
         model: &estimate.model.name,
@@ -119,6 +124,7 @@ pub(super) fn estimate(estimate: &Estimate<'_>) -> Result<String> {
             tokens: left.tokens,
             sequences: left.sequences,
         }),
+        time: estimate.time.as_ref().map(super::time::Time::keys),
         basis,
     };
     text(&document)

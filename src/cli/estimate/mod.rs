@@ -9,12 +9,14 @@ use super::{Common, Status};
 use crate::catalog::Shelf;
 use crate::error::{Error, Result};
 use crate::estimate::fit::Verdict;
+use crate::units::BytesPerSecond;
 
 mod infer;
 mod json;
 mod model;
 mod place;
 mod show;
+mod time;
 mod train;
 mod words;
 
@@ -54,12 +56,8 @@ struct Shared {
     #[arg(long)]
     require_fit: bool,
 
-    /// Optimizer steps, for time and cost
-    #[arg(long, hide = true)]
-    steps: Option<u64>,
-
-    /// Gbit/s per GPU between nodes, for time
-    #[arg(long, hide = true)]
+    /// Gbit/s per GPU between nodes, line rate [default: 400]
+    #[arg(long, value_name = "GBIT")]
     network: Option<f64>,
 
     /// USD per hour, for cost
@@ -69,9 +67,14 @@ struct Shared {
 
 impl Shared {
     fn check(&self) -> Result<()> {
-        let later = [("--steps", self.steps.is_some()), ("--network", self.network.is_some()), ("--price", self.price.is_some())];
-        if let Some((name, _)) = later.into_iter().find(|(_, given)| *given) {
-            return Err(Error::usage(format!("{name} is for time and cost, which are not estimated yet; leave it out")));
+        if self.price.is_some() {
+            return Err(Error::usage("--price is for cost, which is not estimated yet; leave it out"));
+        }
+        if let Some(rate) = self.network.filter(|rate| !(*rate > 0.0 && *rate <= 1e6)) {
+            return Err(Error::usage(format!("expected a --network above 0 and up to 1000000 Gbit/s but found {rate}")));
+        }
+        if self.formula == Formula::Guide && self.network.is_some() {
+            return Err(Error::usage("the guide's calculator knows nothing of --network; leave it out, or leave out --formula guide"));
         }
         if self.formula == Formula::Guide && self.require_fit {
             return Err(Error::usage("--require-fit needs an estimate with an interval; leave out --formula guide"));
@@ -79,10 +82,21 @@ impl Shared {
         Ok(())
     }
 
+    /// Line rate between nodes per GPU, where it was given.
+    fn line_rate(&self) -> Option<BytesPerSecond> {
+        self.network.map(|gbit| BytesPerSecond(gbit * 1e9 / 8.0))
+    }
+
     /// The lists of the catalog that an answer needs: parsing the others would take longer than estimating.
     fn shelves(&self, model: &model::ModelArguments, place: &place::PlaceArguments) -> Vec<Shelf> {
         let exact = self.formula == Formula::Exact;
-        let needed = [(Shelf::Models, model.is_named()), (Shelf::Gpus, exact), (Shelf::Instances, exact && place.is_instance())];
+        let needed = [
+            (Shelf::Models, model.is_named()),
+            (Shelf::Gpus, exact),
+            (Shelf::Links, exact),
+            (Shelf::Achieved, exact),
+            (Shelf::Instances, exact && place.is_instance()),
+        ];
         needed.into_iter().filter(|(_, needed)| *needed).map(|(shelf, _)| shelf).collect()
     }
 

@@ -10,9 +10,10 @@ use crate::catalog::{Catalog, GpuModel};
 use crate::error::{Error, Result};
 use crate::estimate::fit::Room;
 use crate::estimate::memory::Overheads;
+use crate::estimate::time::Speeds;
 use crate::figure::{Basis, Figure};
 use crate::record::Run;
-use crate::units::Bytes;
+use crate::units::{Bytes, BytesPerSecond};
 
 #[derive(Debug, Args)]
 pub(super) struct PlaceArguments {
@@ -40,24 +41,26 @@ pub(super) struct Place {
     pub(super) overheads: Overheads,
     /// GPUs of the instance, where one was named.
     pub(super) gpus: Option<u64>,
+    /// How fast it is; `None` where nothing is known of the GPU.
+    pub(super) speeds: Option<Speeds>,
     /// Whether a stand-in driver took the place of hardware.
     pub(super) simulated: bool,
 }
 
 /// Finds the place. This machine is looked at only where nothing else was named, since that takes longer than the estimate.
-pub(super) fn find(common: &Common, arguments: &PlaceArguments, catalog: &Catalog) -> Result<Place> {
+pub(super) fn find(common: &Common, arguments: &PlaceArguments, catalog: &Catalog, network: Option<BytesPerSecond>) -> Result<Place> {
     if let Some(name) = &arguments.gpu {
-        return named(common, catalog.gpu(name)?, None);
+        return named(common, catalog, catalog.gpu(name)?, None, network);
     }
     if let Some(spec) = &arguments.instance {
         let instance = catalog.instance(spec)?;
-        return named(common, catalog.gpu_of(instance)?, Some(u64::from(instance.gpus)));
+        return named(common, catalog, catalog.gpu_of(instance)?, Some(u64::from(instance.gpus)), network);
     }
-    present(common, catalog)
+    present(common, catalog, network)
 }
 
 /// A GPU of the catalog, with measurements of the same model where some are on file.
-fn named(common: &Common, model: &GpuModel, gpus: Option<u64>) -> Result<Place> {
+fn named(common: &Common, catalog: &Catalog, model: &GpuModel, gpus: Option<u64>, network: Option<BytesPerSecond>) -> Result<Place> {
     let room = Room::of(model);
     let recorded = match results::chosen(common)? {
         Some((_, run)) => Some(run),
@@ -73,14 +76,20 @@ fn named(common: &Common, model: &GpuModel, gpus: Option<u64>) -> Result<Place> 
             .cloned()
             .map(|gpu| (gpu, calibration.simulated))
     };
-    Ok(match calibration.as_ref().and_then(same) {
+    let found = calibration.as_ref().and_then(same);
+    let speeds = match (&calibration, &found) {
+        (Some(calibration), Some((gpu, _))) => Speeds::calibrated(model, catalog, network, calibration, gpu.index),
+        _ => Speeds::assumed(model, catalog, network),
+    };
+    let place = match found {
         Some((gpu, simulated)) => measured(room, &gpu, Some(model), gpus, simulated),
-        None => Place { room: Some(room), overheads: Overheads::prior(Some(model)), gpus, simulated: false },
-    })
+        None => Place { room: Some(room), overheads: Overheads::prior(Some(model)), gpus, speeds: None, simulated: false },
+    };
+    Ok(Place { speeds: Some(speeds), ..place })
 }
 
 /// What is in this machine, or in the machine of the record that was asked for.
-fn present(common: &Common, catalog: &Catalog) -> Result<Place> {
+fn present(common: &Common, catalog: &Catalog, network: Option<BytesPerSecond>) -> Result<Place> {
     let (machine, run) = match results::chosen(common)? {
         Some((_, run)) => (run.machine.clone(), Some(run)),
         None => {
@@ -90,7 +99,7 @@ fn present(common: &Common, catalog: &Catalog) -> Result<Place> {
         }
     };
     let Some(gpu) = machine.gpus.first() else {
-        return Ok(Place { room: None, overheads: Overheads::prior(None), gpus: None, simulated: false });
+        return Ok(Place { room: None, overheads: Overheads::prior(None), gpus: None, speeds: None, simulated: false });
     };
     let model = catalog.device(&gpu.name, gpu.pci_id.known().map(String::as_str));
     let total = match gpu.memory_total.known() {
@@ -102,10 +111,17 @@ fn present(common: &Common, catalog: &Catalog) -> Result<Place> {
     };
     let room = Room::new(model.map_or(gpu.name.as_str(), |model| &model.short_name), total);
     let calibration = run.as_ref().map(Calibration::from_run);
-    Ok(match calibration.as_ref().and_then(|calibration| calibration.gpu(gpu.index)) {
+    let speeds = model.map(|model| match &calibration {
+        Some(calibration) => Speeds::calibrated(model, catalog, network, calibration, gpu.index),
+        None => Speeds::assumed(model, catalog, network),
+    });
+    let place = match calibration.as_ref().and_then(|calibration| calibration.gpu(gpu.index)) {
         Some(measurements) => measured(room, measurements, model, None, machine.driver.simulated),
-        None => Place { room: Some(room), overheads: Overheads::prior(model), gpus: None, simulated: machine.driver.simulated },
-    })
+        None => {
+            Place { room: Some(room), overheads: Overheads::prior(model), gpus: None, speeds: None, simulated: machine.driver.simulated }
+        }
+    };
+    Ok(Place { speeds, ..place })
 }
 
 fn unknown_size(name: &str) -> Error {
@@ -123,7 +139,7 @@ fn measured(room: Room, gpu: &GpuCalibration, model: Option<&GpuModel>, gpus: Op
         Some(usable) => room.with_usable(&usable),
         None => room,
     };
-    Place { room: Some(room), overheads: Overheads::measured(gpu, model), gpus, simulated }
+    Place { room: Some(room), overheads: Overheads::measured(gpu, model), gpus, speeds: None, simulated }
 }
 
 fn is(model: &GpuModel, gpu: &GpuCalibration) -> bool {

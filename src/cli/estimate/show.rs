@@ -1,6 +1,7 @@
 //! An estimate as tables: a bar per part, the three sums, the phases, the verdict and one line of advice.
 
 use super::super::{Common, Format, print, print_tables};
+use super::time::Time;
 use super::{json, place};
 use crate::error::Result;
 use crate::estimate::advice::{Advice, Proposal};
@@ -24,6 +25,8 @@ pub(super) struct Estimate<'a> {
     /// Parameters that are trained; 0 for inference.
     pub(super) trainable: u64,
     pub(super) memory: &'a Memory,
+    /// How long it takes, where the GPU is known.
+    pub(super) time: Option<Time>,
     /// What a server's reservation leaves for its cache.
     pub(super) reserved: Option<Reserved>,
     /// Whether GPUs share the job, so that the numbers are those of the one that needs most.
@@ -65,7 +68,9 @@ fn tables(estimate: &Estimate<'_>, lang: Lang) -> Vec<Table> {
     if let Some(advice) = &estimate.advice {
         phases.note(advised(advice, lang));
     }
-    vec![parts(estimate, lang), phases]
+    let mut tables = vec![parts(estimate, lang), phases];
+    tables.extend(estimate.time.as_ref().map(|time| time.table(lang)));
+    tables
 }
 
 /// The parts at the peak, and the sums that follow from them.
@@ -89,7 +94,7 @@ fn parts(estimate: &Estimate<'_>, lang: Lang) -> Table {
     if let Some(peak) = memory.peak() {
         for (part, bytes) in peak.footprint.parts().filter(|(_, bytes)| bytes.0 > 0) {
             let figure = Figure::new(bytes, memory.allocated.basis, memory.allocated.from.join("; "));
-            table.row([Cell::text(part_words(part).get(lang)), Cell::figure(&figure), Cell::Empty, bar(bytes, whole)]);
+            table.row([Cell::text(part_words(part).get(lang)), Cell::figure(&figure), Cell::Empty, bytes_bar(bytes, whole)]);
         }
     }
     for (name, figure) in [
@@ -98,7 +103,7 @@ fn parts(estimate: &Estimate<'_>, lang: Lang) -> Table {
         (Text::new("+ context and libraries", "+ 컨텍스트와 라이브러리"), &memory.context),
         (Text::new("= device (nvidia-smi)", "= 장치(nvidia-smi)"), &memory.device),
     ] {
-        table.row([Cell::text(name.get(lang)), Cell::figure(figure), interval(figure), bar(figure.value, whole)]);
+        table.row([Cell::text(name.get(lang)), Cell::figure(figure), interval(figure), bytes_bar(figure.value, whole)]);
     }
     if let Some(host) = place::host(memory.host) {
         table.row([Cell::text(Text::new("host memory of a node", "노드의 호스트 메모리").get(lang)), Cell::figure(&host)]);
@@ -115,7 +120,7 @@ fn phases(estimate: &Estimate<'_>, lang: Lang) -> Table {
     let mut table = Table::new(Text::new("Its phases", "단계별 메모리").get(lang), columns).in_lang(lang);
     for moment in &estimate.memory.moments {
         let total = moment.footprint.total();
-        table.row([Cell::text(phase_words(moment.phase).get(lang)), Cell::plain(total), bar(total, estimate.memory.device.value)]);
+        table.row([Cell::text(phase_words(moment.phase).get(lang)), Cell::plain(total), bytes_bar(total, estimate.memory.device.value)]);
     }
     table
 }
@@ -124,9 +129,12 @@ fn share_column(lang: Lang) -> Column {
     Column { align: Align::Left, ..Column::number("share", Text::new("share of the device", "전체 대비").get(lang)) }
 }
 
+fn bytes_bar(part: Bytes, whole: Bytes) -> Cell {
+    bar(if whole.0 == 0 { 0.0 } else { part.as_f64() / whole.as_f64() })
+}
+
 /// A share, shown as a bar.
-fn bar(part: Bytes, whole: Bytes) -> Cell {
-    let share = if whole.0 == 0 { 0.0 } else { part.as_f64() / whole.as_f64() };
+pub(super) fn bar(share: f64) -> Cell {
     Cell::Number(Number { value: share, unit: "", shown: report::bar(share, BAR), range: None, basis: None, from: Vec::new() })
 }
 

@@ -4,13 +4,16 @@ use clap::Args;
 
 use super::super::{Common, Format, Status, catalog_of, print, print_tables};
 use super::show::{Estimate, show};
+use super::time::Time;
 use super::words::{self, MethodWord, TargetsWord};
 use super::{Formula, Shared, json, model, place, refuse_beyond_guide};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
+use crate::estimate::time::{self, Loading, Software};
 use crate::estimate::{advice, guide_formula, memory};
 use crate::lang::{Lang, Text};
 use crate::table::{Cell, Column, Table};
+use crate::units::Seconds;
 use crate::workload::{
     Adapters, AttentionKernel, Checkpointing, CrossEntropy, Data, Framework, Offload, Optimizer, Parallel, Quantised, Targets, Training,
 };
@@ -128,6 +131,18 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "WxH", value_parser = words::image_size)]
     image_size: Option<(u64, u64)>,
 
+    /// Milliseconds that one worker takes to prepare a sequence with its images [default: data are there in time]
+    #[arg(long, value_name = "MS")]
+    load_ms: Option<f64>,
+
+    /// Workers that prepare data while the GPU computes; 0: nobody does [default: 0]
+    #[arg(long, value_name = "N", requires = "load_ms")]
+    num_workers: Option<u64>,
+
+    /// Optimizer steps, for the time of all of them
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+
     /// Micro-batches before an optimizer step [default: 1]
     #[arg(long, value_name = "N")]
     grad_accum: Option<u64>,
@@ -140,13 +155,16 @@ pub(super) fn train(common: &Common, arguments: &Arguments) -> Result<Status> {
         return guide(common, arguments, &catalog);
     }
     let model = arguments.model.exact(&catalog)?;
-    let place = place::find(common, &arguments.place, &catalog)?;
+    let place = place::find(common, &arguments.place, &catalog, arguments.shared.line_rate())?;
     let training = arguments.training(place.gpus)?;
     let estimate = |training: &Training| memory::train(&model, training, &place.overheads);
     let memory = estimate(&training)?;
     let trainable = memory::trainable(&model, &training)?;
     let advice = place.room.as_ref().map(|room| advice::train(&training, room, |other| estimate(other).ok()));
+    let software = Software { loading: arguments.loading()?, ..Software::training(&training) };
+    let step = place.speeds.as_ref().map(|speeds| time::train(&model, &training, &software, speeds)).transpose()?;
     let shown = Estimate {
+        time: step.map(|step| Time::Step(step, arguments.steps)),
         model: &model,
         job: arguments.job(&training),
         trainable,
@@ -190,6 +208,16 @@ impl Arguments {
         })
     }
 
+    fn loading(&self) -> Result<Option<Loading>> {
+        match self.load_ms {
+            None => Ok(None),
+            Some(each) if (0.0..=1e6).contains(&each) => {
+                Ok(Some(Loading { per_sequence: Seconds(each / 1e3), workers: self.num_workers.unwrap_or(0) }))
+            }
+            Some(each) => Err(Error::usage(format!("expected a --load-ms of 0 to 1000000 but found {each}"))),
+        }
+    }
+
     fn adapters(&self) -> Result<Adapters> {
         let dropout = match self.lora_dropout {
             None => false,
@@ -226,6 +254,8 @@ impl Arguments {
     /// The setting as the guide's calculator takes it.
     fn guide(&self) -> Result<guide_formula::Setting> {
         refuse_beyond_guide(&[
+            ("--steps", self.steps.is_some()),
+            ("--load-ms", self.load_ms.is_some()),
             ("--attention", self.attention.is_some_and(|kernel| kernel != AttentionKernel::Flash)),
             ("--cross-entropy", self.cross_entropy.is_some_and(|loss| loss != CrossEntropy::Full)),
             ("--framework", self.framework.is_some_and(|framework| framework != Framework::HuggingFace)),

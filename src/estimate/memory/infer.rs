@@ -30,7 +30,10 @@ pub fn infer(model: &Model, inference: &Inference, overheads: &Overheads) -> Res
 }
 
 /// Whether the settings fit the model.
-fn check(model: &Model, inference: &Inference) -> Result<()> {
+///
+/// # Errors
+/// [`Error::Usage`] naming the setting.
+pub(crate) fn check(model: &Model, inference: &Inference) -> Result<()> {
     inference.check()?;
     let Inference { tensor, pipeline, .. } = *inference;
     let wrong = |what: String| Err(Error::usage(format!("model {}: {what}", model.name)));

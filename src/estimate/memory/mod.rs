@@ -16,7 +16,7 @@ mod footprint;
 mod infer;
 mod kv;
 mod logits;
-mod lora;
+pub(crate) mod lora;
 mod offload;
 mod overheads;
 mod piece;
@@ -31,11 +31,18 @@ mod tower;
 mod train;
 
 pub use footprint::{Footprint, Memory, Moment, Part, Phase};
+pub(crate) use infer::check as check_inference;
 pub use infer::infer;
 pub use overheads::Overheads;
 pub use reservation::{Reservation, reserve};
 pub use states::trainable;
 pub use train::train;
+
+pub(crate) use piece::Piece;
+pub(crate) use precision::Precision;
+pub(crate) use shard::Held;
+pub(crate) use states::States;
+pub(crate) use train::pieces;
 
 #[cfg(test)]
 mod infer_tests;

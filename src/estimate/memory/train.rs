@@ -23,18 +23,10 @@ use crate::workload::{Blocks, Checkpointing, Method, Mlp, Model, Role, Training}
 /// [`Error::Usage`](crate::error::Error::Usage) for settings that cannot be: see [`Training::check`]; a LoRA rank above a dimension; a
 /// degree of sharing that the model's dimensions do not allow; images for a model without eyes.
 pub fn train(model: &Model, training: &Training, overheads: &Overheads) -> Result<Memory> {
-    training.check()?;
-    tower::check(model, training)?;
-    bounds::check(model, training)?;
-    shard::check(model, training)?;
-    if let Some(adapters) = training.method.adapters() {
-        lora::check(model, adapters)?;
-    }
-    let split = Piece::split(model, &training.parallel)?;
     let mut moments = Vec::new();
     let mut most = Bytes(0);
     let mut host = 0;
-    for piece in pipeline::stages(&split, &training.parallel, training.grad_accum)? {
+    for piece in pieces(model, training)? {
         let held = Held::of(&piece, training, &Precision::of(&training.method));
         host = host.max(held.host);
         let stage = stage(&piece, &held, training, overheads.workspace.value);
@@ -49,6 +41,22 @@ pub fn train(model: &Model, training: &Training, overheads: &Overheads) -> Resul
         Method::Qlora(..) => overheads.at_most(memory, older_products(model, training)),
         _ => memory,
     })
+}
+
+/// What single GPUs run of `model`: the stages that can need most, each with its part of every product.
+///
+/// # Errors
+/// [`Error::Usage`](crate::error::Error::Usage) for settings that cannot be, as [`train`].
+pub(crate) fn pieces(model: &Model, training: &Training) -> Result<Vec<Piece>> {
+    training.check()?;
+    tower::check(model, training)?;
+    bounds::check(model, training)?;
+    shard::check(model, training)?;
+    if let Some(adapters) = training.method.adapters() {
+        lora::check(model, adapters)?;
+    }
+    let split = Piece::split(model, &training.parallel)?;
+    pipeline::stages(&split, &training.parallel, training.grad_accum)
 }
 
 /// What 4-bit products of old bitsandbytes keep beside: their inputs, which frozen weights have no use for (`MatMul4Bit` of 0.41.1 does, that of
