@@ -103,9 +103,9 @@ impl<'a> Micro<'a> {
         let full = self.precision.full;
         self.layer(&layer, *count, full, true);
         if let Some(adapters) = training.method.adapters() {
-            for linear in block.linears(hidden).iter().filter(|linear| lora::adapts(&adapters.targets, linear.role)) {
-                let base = Product::of(linear, tokens.count());
-                self.adapter(&Adapter::of(adapters, linear, &base, self.precision.product), *count);
+            for linear in block.linears(hidden).filter(|linear| lora::adapts(&adapters.targets, linear.role)) {
+                let base = Product::of(&linear, tokens.count());
+                self.adapter(&Adapter::of(adapters, &linear, &base, self.precision.product), *count);
             }
         }
         if matches!(training.method, Method::Qlora(..)) {
@@ -115,7 +115,7 @@ impl<'a> Micro<'a> {
         let casts = self.precision.casts() && !gathers(training);
         if casts {
             // Autocast copies each weight once per pass, and its gradient back.
-            let matrices: u64 = block.linears(hidden).iter().map(|linear| linear.matrix() * piece.copies(linear)).sum();
+            let matrices: u64 = block.linears(hidden).map(|linear| linear.matrix() * piece.copies(&linear)).sum();
             let cast = Traffic::new(matrices * (self.precision.weight + self.precision.product), layer.products.len() as u64);
             self.elementwise(0, cast, *count);
             self.elementwise(2, cast, *count);

@@ -165,9 +165,8 @@ fn tensors(piece: &Piece, training: &Training) -> u64 {
         }
         None => {
             let of = |block: &Block| {
-                let linears = block.linears(text.hidden);
-                let biases = linears.iter().filter(|linear| linear.bias).count();
-                (linears.len() + biases) as u64 + block.layout.norms()
+                let tensors = block.linears(text.hidden).map(|linear| 1 + u64::from(linear.bias)).sum::<u64>();
+                tensors + block.layout.norms()
             };
             3 + text.blocks.iter().map(|run| run.count * of(&run.block)).sum::<u64>()
         }

@@ -155,7 +155,7 @@ pub fn layer(
     rotary: bool,
 ) -> Layer {
     let count = tokens.count();
-    let mut products: Vec<Product> = block.linears(hidden).iter().map(|linear| Product::of(linear, count)).collect();
+    let mut products: Vec<Product> = block.linears(hidden).map(|linear| Product::of(&linear, count)).collect();
     if kernels == Kernels::Fused {
         merge(&mut products);
     }
@@ -175,7 +175,7 @@ pub fn layer(
     if block.layer_scale {
         between += Both::elementary(2 * 3 * stream * widths.product, 2);
     }
-    for product in block.linears(hidden).iter().filter(|linear| linear.bias) {
+    for product in block.linears(hidden).filter(|linear| linear.bias) {
         // The bias's gradient is a sum over the rows of the result's; adding it going forward is part of the product's kernel.
         between += Both::new((0, 0), (count * product.active * product.outputs * widths.product, 1));
     }

@@ -30,7 +30,7 @@ fn operations_are_two_per_weight_and_token() {
             .text
             .blocks
             .iter()
-            .map(|run| run.count * run.block.linears(model.text.hidden).iter().map(crate::workload::Linear::matrix).sum::<u64>())
+            .map(|run| run.count * run.block.linears(model.text.hidden).map(|linear| linear.matrix()).sum::<u64>())
             .sum();
         assert_eq!(products, 2.0 * 3072.0 * weights as f64, "{name}");
         let shape = model.dimensions();
