@@ -42,7 +42,7 @@ fn eight_sizes_predict_all_others() {
     for (name, median, p90) in REACHED {
         let Some(path) = published::path(name) else { continue };
         let scores = collective::evaluate(&path, 8).unwrap();
-        for score in &scores {
+        for score in scores.iter().chain(&scores[0].parts) {
             println!(
                 "{name} {:15} {:3} rows, median {:.2} %, p90 {:.2} %, worst {:.1} %, bias {:+.2} %, inside {:.1} %",
                 score.part.as_deref().unwrap_or("all"),

@@ -112,7 +112,9 @@ mod tests {
         }
         std::fs::write(&path, &text).unwrap();
         let scores = evaluate(&path, 8).unwrap();
-        let found: Vec<_> = scores.iter().map(|score| (score.part.as_deref(), score.points_used, score.rows)).collect();
+        assert_eq!(scores.len(), 1);
+        let all = scores.iter().chain(&scores[0].parts);
+        let found: Vec<_> = all.map(|score| (score.part.as_deref(), score.points_used, score.rows)).collect();
         assert_eq!(found, [(None, 32, 52), (Some("all_reduce"), 16, 26), (Some("all_to_all"), 16, 26)]);
         assert!(scores[0].p90_error < 0.05 && scores[0].extrapolated == 0.0 && scores[0].inside_interval > 0.9, "{scores:?}");
         assert!(evaluate(&path, 1).is_err());
