@@ -30,7 +30,7 @@ fn every_published_result_fills_the_guide() {
 
         let calibration = Calibration::from_run(&run);
         for lang in [Lang::En, Lang::Ko] {
-            let input = Input { catalog: &catalog, here: Some((&run, &calibration)), recorded: &[], lang };
+            let input = Input::new(&catalog, Some((&run, &calibration)), &[], lang);
             let tables: Vec<_> = guide::SECTIONS.iter().flat_map(|section| (section.tables)(&input)).collect();
             assert!(tables.iter().flat_map(|table| table.bases()).any(|basis| basis.words() == "measured here"), "{}", run.name);
             assert!(!report::render(&tables, Format::Markdown).contains("NaN"), "{}", run.name);

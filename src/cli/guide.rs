@@ -25,8 +25,8 @@ pub(super) struct Arguments {
 
 pub(super) fn guide(common: &Common, arguments: &Arguments) -> Result<Status> {
     if arguments.errata {
-        let input = Input { catalog: &super::catalog(common)?, here: None, recorded: &[], lang: common.lang.into() };
-        print_tables(&[guide::errata(&input)], common)?;
+        let catalog = super::catalog(common)?;
+        print_tables(&[guide::errata(&Input::new(&catalog, None, &[], common.lang.into()))], common)?;
         return Ok(Status::Done);
     }
     let mut sections: Vec<&Section> = Vec::new();
@@ -59,7 +59,7 @@ fn tables(common: &Common, sections: &[&Section], path: Option<&Path>, run: &Run
     let calibration = Calibration::from_run(run);
     let recorded: Vec<Calibration> = results::others(common, path).iter().map(Calibration::from_recorded).collect();
     let catalog = super::catalog(common)?;
-    let input = Input { catalog: &catalog, here: Some((run, &calibration)), recorded: &recorded, lang: common.lang.into() };
+    let input = Input::new(&catalog, Some((run, &calibration)), &recorded, common.lang.into());
     Ok(sections.iter().flat_map(|section| (section.tables)(&input)).collect())
 }
 

@@ -419,7 +419,7 @@ mod tests {
 
     fn values() -> Vec<(&'static str, Cell, Cell)> {
         let catalog = Catalog::embedded().unwrap();
-        let input = Input { catalog: &catalog, here: None, recorded: &[], lang: Lang::En };
+        let input = Input::new(&catalog, None, &[], Lang::En);
         rows(&input).into_iter().map(|row| (row.name.en, row.guide, row.right)).collect()
     }
 

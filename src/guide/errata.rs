@@ -4,7 +4,7 @@
 //! by the estimator. This list gathers what differs, so a corrected document or a better estimate corrects the list. Claims in words, which
 //! nothing computes, are the only ones written down here; where the catalog can bear them out, a test asks it to.
 
-use super::{Input, b1_differences, b2_formulas, b3_needs, b6_calculator, b7_storage, b9_power};
+use super::{Input, b1_differences, b2_formulas, b3_needs, b4_strategies, b6_calculator, b7_storage, b9_power};
 use crate::catalog::{Instance, Link, System};
 use crate::lang::Text;
 use crate::table::{Cell, Column, Table};
@@ -62,6 +62,7 @@ fn found(input: &Input<'_>) -> Vec<Erratum> {
     found.extend(b2_formulas::errata(input));
     found.extend(b3_needs::errata(input));
     found.extend(links(input));
+    found.extend(b4_strategies::errata(input));
     found.extend(prices(input));
     found.extend(b6_calculator::errata(input));
     found.extend(b7_storage::errata(input));

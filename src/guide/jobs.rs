@@ -27,7 +27,7 @@ pub(super) const EXAMPLE: &str = "Qwen2-VL-7B";
 const COMMON: [&str; 5] = ["RTX 4090", "A100 SXM 40GB", "A100 SXM 80GB", "H100 SXM", "H200 SXM"];
 
 /// GPUs in a node.
-const NODE: u64 = 8;
+pub(super) const NODE: u64 = 8;
 
 /// No table asks for more GPUs than this.
 pub(super) const MOST_GPUS: u64 = 128;
@@ -105,12 +105,14 @@ pub(super) struct Board<'a> {
     pub(super) room: Room,
     /// What a process takes on it beyond tensors.
     pub(super) overheads: Overheads,
+    /// Which GPU of this machine it is, if it is one.
+    pub(super) index: Option<u32>,
 }
 
 impl<'a> Board<'a> {
     /// A board of the catalog.
     pub(super) fn of(model: &'a GpuModel) -> Self {
-        Self { model: Some(model), room: Room::of(model), overheads: Overheads::prior(Some(model)) }
+        Self { model: Some(model), room: Room::of(model), overheads: Overheads::prior(Some(model)), index: None }
     }
 
     /// A board of this machine, with what was measured on it.
@@ -118,7 +120,7 @@ impl<'a> Board<'a> {
         let capacity = fact(&here.gpu.memory_total, "NVML").or_else(|| Some(here.model?.capacity()))?;
         let room = Room::new(format!("▶ {}", here.name()), capacity);
         let Some(measured) = here.measured else {
-            return Some(Self { model: here.model, room, overheads: Overheads::prior(here.model) });
+            return Some(Self { model: here.model, room, overheads: Overheads::prior(here.model), index: Some(here.gpu.index) });
         };
         let usable = measured.memory.allocatable.as_ref().zip(measured.memory.context.as_ref());
         let usable = usable.map(|(allocatable, context)| allocatable.with(context, |free, context| free + context));
@@ -126,7 +128,7 @@ impl<'a> Board<'a> {
             Some(usable) => room.with_usable(&usable),
             None => room,
         };
-        Some(Self { model: here.model, room, overheads: Overheads::measured(measured, here.model) })
+        Some(Self { model: here.model, room, overheads: Overheads::measured(measured, here.model), index: Some(here.gpu.index) })
     }
 
     /// Whether `job` fits on so many of it; `None` where it cannot be done so.
@@ -242,7 +244,7 @@ mod tests {
 
     fn with<R>(test: impl FnOnce(&Input<'_>) -> R) -> R {
         let catalog = Catalog::embedded().unwrap();
-        test(&Input { catalog: &catalog, here: None, recorded: &[], lang: Lang::En })
+        test(&Input::new(&catalog, None, &[], Lang::En))
     }
 
     #[test]

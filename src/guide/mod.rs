@@ -12,6 +12,7 @@ mod b1_uses;
 mod b2_formulas;
 mod b3_needs;
 mod b4_links;
+mod b4_strategies;
 mod b6_calculator;
 mod b7_storage;
 mod b8_host;
@@ -19,6 +20,7 @@ mod b8_offload;
 mod b9_power;
 mod errata;
 mod jobs;
+mod pace;
 mod summary;
 
 #[cfg(test)]
@@ -37,7 +39,7 @@ use crate::record::Run;
 use crate::table::{Column, Table};
 
 /// What the guide is made from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Input<'a> {
     /// What documents say.
     pub catalog: &'a Catalog,
@@ -47,6 +49,8 @@ pub struct Input<'a> {
     pub recorded: &'a [Calibration],
     /// The language of titles and notes.
     pub lang: Lang,
+    /// Speeds that sections share.
+    speeds: pace::Known,
 }
 
 /// One section of the guide.
@@ -69,6 +73,7 @@ pub const SECTIONS: &[Section] = &[
     b3_needs::TRAINING,
     b3_needs::INFERENCE,
     b4_links::SECTION,
+    b4_strategies::SECTION,
     b6_calculator::SECTION,
     b7_storage::SECTION,
     b8_host::SECTION,
@@ -112,6 +117,11 @@ impl Here<'_> {
 }
 
 impl<'a> Input<'a> {
+    /// A guide from the catalog, about one machine, and with calibrations of others.
+    pub fn new(catalog: &'a Catalog, here: Option<(&'a Run, &'a Calibration)>, recorded: &'a [Calibration], lang: Lang) -> Self {
+        Self { catalog, here, recorded, lang, speeds: pace::Known::default() }
+    }
+
     /// The GPUs of the machine the guide is about.
     fn gpus(&self) -> Vec<Here<'a>> {
         let Some((run, calibration)) = self.here else { return Vec::new() };

@@ -11,7 +11,7 @@ use crate::table::{Cell, Column, Table};
 
 /// The machine's main numbers beside what was promised, then what could not be measured and why.
 pub fn summary(run: &Run, calibration: &Calibration, catalog: &Catalog, lang: Lang) -> Vec<Table> {
-    let input = Input { catalog, here: Some((run, calibration)), recorded: &[], lang };
+    let input = Input::new(catalog, Some((run, calibration)), &[], lang);
     let mut tables = vec![numbers(&input, run, calibration)];
     tables.extend(gaps(run, lang).map(|table| mark_simulated(table, run.simulated || calibration.simulated)));
     tables

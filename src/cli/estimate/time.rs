@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::show::bar;
-use crate::estimate::time::{Answer, Bound, Kind, Parts, Phase, Step};
+use crate::estimate::time::{Answer, Kind, Parts, Phase, Step};
 use crate::figure::{Basis, Figure, Share};
 use crate::lang::{Lang, Text};
 use crate::table::{Align, Cell, Column, Table};
@@ -185,7 +185,7 @@ impl Time {
                     "전체 초당 {} 토큰, 제한 요인: {}. MFU {}, HFU {} (수식상의 연산, 재계산 포함 연산 ÷ 밀집 최대 성능).",
                 );
                 let share = |share: Option<Share>| share.map_or_else(|| "–".to_owned(), |share| format!("{:.1} %", share.0 * 100.0));
-                let bound = bound_words(step.bound_by).get(lang);
+                let bound = step.bound_by.text().get(lang);
                 notes.push(SPEED.fill(lang, &[&rate(step.tokens_per_second), &bound, &share(step.mfu), &share(step.hfu)]));
                 if let Some(steps) = steps {
                     const ALL: Text = Text::new("{} steps take {} hours.", "{} 스텝에 {}시간이 걸린다.");
@@ -194,7 +194,7 @@ impl Time {
             }
             Self::Answer(answer, Limits { largest_batch, longest_prompt }) => {
                 const SPEED: Text = Text::new("{} tokens per second altogether, bound by {}.", "전체 초당 {} 토큰, 제한 요인: {}.");
-                notes.push(SPEED.fill(lang, &[&rate(answer.tokens_per_second), &bound_words(answer.bound_by).get(lang)]));
+                notes.push(SPEED.fill(lang, &[&rate(answer.tokens_per_second), &answer.bound_by.text().get(lang)]));
                 if let (Some(batch), Some(prompt)) = (largest_batch, longest_prompt) {
                     const MOST: Text = Text::new(
                         "At most {} such sequences surely fit at once, or this batch with prompts of {} tokens.",
@@ -241,16 +241,5 @@ const fn kind_words(kind: Kind) -> Text {
         Kind::Launch => Text::new("waiting for launches", "커널 실행 대기"),
         Kind::Host => Text::new("waiting for the host", "호스트 대기"),
         Kind::Data => Text::new("waiting for data", "데이터 대기"),
-    }
-}
-
-const fn bound_words(bound: Bound) -> Text {
-    match bound {
-        Bound::Compute => Text::new("compute", "연산"),
-        Bound::Memory => Text::new("memory", "메모리"),
-        Bound::Communication => Text::new("communication", "통신"),
-        Bound::Launch => Text::new("launches", "커널 실행"),
-        Bound::Host => Text::new("the host", "호스트"),
-        Bound::Data => Text::new("data", "데이터"),
     }
 }

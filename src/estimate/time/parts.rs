@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::calibrate::Prediction;
 use crate::figure::{Basis, Figure};
+use crate::lang::Text;
 use crate::units::Seconds;
 
 /// When in a step, or in a request.
@@ -117,6 +118,18 @@ impl Bound {
             Self::Launch => "launch",
             Self::Host => "host",
             Self::Data => "data",
+        }
+    }
+
+    /// For people.
+    pub const fn text(self) -> Text {
+        match self {
+            Self::Compute => Text::new("compute", "연산"),
+            Self::Memory => Text::new("memory", "메모리"),
+            Self::Communication => Text::new("communication", "통신"),
+            Self::Launch => Text::new("launches", "커널 실행"),
+            Self::Host => Text::new("the host", "호스트"),
+            Self::Data => Text::new("data", "데이터"),
         }
     }
 }

@@ -390,6 +390,12 @@ impl Speeds {
         all
     }
 
+    /// The same GPU joined to others as documents say of `gpu`: the same board with other links.
+    #[must_use]
+    pub fn relinked(&self, gpu: &GpuModel, catalog: &Catalog) -> Self {
+        Self { links: Links::assumed(gpu, catalog, None), ..self.clone() }
+    }
+
     /// The same machine with one of its speeds multiplied by `factor`: for what-if questions and for the law that faster is never slower.
     #[must_use]
     pub fn faster(&self, what: What, factor: f64) -> Self {
