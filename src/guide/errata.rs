@@ -4,8 +4,8 @@
 //! by the estimator. This list gathers what differs, so a corrected document or a better estimate corrects the list. Claims in words, which
 //! nothing computes, are the only ones written down here; where the catalog can bear them out, a test asks it to.
 
-use super::{Input, b1_differences, b2_formulas, b3_needs, b4_strategies, b6_calculator, b7_storage, b9_power};
-use crate::catalog::{Instance, Link, System};
+use super::{Input, b1_differences, b2_formulas, b3_needs, b4_strategies, b5_clouds, b5_scenarios, b6_calculator, b7_storage, b9_power};
+use crate::catalog::{Link, System};
 use crate::lang::Text;
 use crate::table::{Cell, Column, Table};
 
@@ -63,7 +63,8 @@ fn found(input: &Input<'_>) -> Vec<Erratum> {
     found.extend(b3_needs::errata(input));
     found.extend(links(input));
     found.extend(b4_strategies::errata(input));
-    found.extend(prices(input));
+    found.extend(b5_clouds::errata(input));
+    found.extend(b5_scenarios::errata(input));
     found.extend(b6_calculator::errata(input));
     found.extend(b7_storage::errata(input));
     found.extend(workers(input));
@@ -131,96 +132,6 @@ fn links(input: &Input<'_>) -> Vec<Erratum> {
             guide: Cell::figure(&guide),
             right: Cell::figure(&right),
             why: input.say(why(link)).to_owned(),
-        })
-        .collect()
-}
-
-/// A price of the guide's: who sells what, the entry of today that is like it, and what the guide's number is.
-struct Price {
-    provider: &'static str,
-    name: &'static str,
-    today: &'static str,
-    why: Text,
-}
-
-const fn price(provider: &'static str, name: &'static str, today: &'static str, en: &'static str, ko: &'static str) -> Price {
-    Price { provider, name, today, why: Text::new(en, ko) }
-}
-
-const CUT: (&str, &str) = ("the list price until June 2025, cut since", "2025년 6월까지의 정가이며 그 뒤 인하되었다");
-
-const PRICES: [Price; 9] = [
-    price("AWS", "p4d.24xlarge", "p4d.24xlarge", CUT.0, CUT.1),
-    price("AWS", "p5.48xlarge", "p5.48xlarge", CUT.0, CUT.1),
-    price(
-        "GCP",
-        "a2-ultragpu-8g",
-        "a2-ultragpu-8g",
-        "the guide's is the price of AWS p4de.24xlarge, with the same boards",
-        "가이드 값은 같은 GPU를 쓰는 AWS p4de.24xlarge의 가격이다",
-    ),
-    price(
-        "GCP",
-        "a3-highgpu-8g",
-        "a3-highgpu-8g",
-        "the guide's is the price of AWS p5.48xlarge and Azure ND96isr_H100_v5, with the same boards",
-        "가이드 값은 같은 GPU를 쓰는 AWS p5.48xlarge와 Azure ND96isr_H100_v5의 가격이다",
-    ),
-    price(
-        "RunPod",
-        "A100 80GB",
-        "A100 80GB PCIe (secure)",
-        "the guide's was the secure lane's price for the PCIe board in 2024-25, not the community's",
-        "가이드 값은 2024~25년 PCIe 제품의 Secure 가격이며 Community 가격이 아니다",
-    ),
-    price(
-        "RunPod",
-        "H100 SXM",
-        "H100 80GB HBM3 (community)",
-        "the guide's is the secure lane's price, not the community's",
-        "가이드 값은 Community가 아니라 Secure 가격이다",
-    ),
-    price(
-        "RunPod",
-        "RTX 4090",
-        "RTX 4090 (community)",
-        "neither lane asks the guide's price any more",
-        "지금은 Secure와 Community 어느 쪽도 가이드 값이 아니다",
-    ),
-    price(
-        "Lambda",
-        "gpu_1x_a100_sxm4",
-        "A100 SXM 40GB (per GPU)",
-        "the price of 2024-25; the type has the 40 GB board, not the 80 GB one",
-        "2024~25년의 가격이다. 이 타입의 GPU는 80 GB가 아니라 40 GB 제품이다",
-    ),
-    price(
-        "Lambda",
-        "gpu_1x_h100_sxm5",
-        "gpu_1x_h100_sxm5",
-        "the guide's was the price of gpu_1x_h100_pcie",
-        "가이드 값은 gpu_1x_h100_pcie의 가격이었다",
-    ),
-];
-
-/// B.5.1: prices that were another machine's, or another year's.
-fn prices(input: &Input<'_>) -> Vec<Erratum> {
-    const ROUNDING: f64 = 0.01;
-    let entry = |provider: &str, name: &str, of_guide: bool| {
-        input.catalog.instances.iter().find(|entry| entry.provider == provider && entry.name == name && entry.is_guide() == of_guide)
-    };
-    let both = PRICES
-        .iter()
-        .filter_map(|price| Some((price, entry(price.provider, price.name, true)?, entry(price.provider, price.today, false)?)));
-    let differs =
-        |guide: &Instance, today: &Instance| (guide.price_per_hour().value.0 / today.price_per_hour().value.0 - 1.0).abs() > ROUNDING;
-    both.filter(|(_, guide, today)| differs(guide, today))
-        .map(|(price, guide, today)| Erratum {
-            section: "B.5.1",
-            item: Text::new("{} {}, an hour", "{} {}, 시간당").fill(input.lang, &[&guide.provider, &guide.name]),
-            guide: Cell::figure(&guide.price_per_hour()),
-            right: Cell::figure(&today.price_per_hour()),
-            why: Text::new("{} ({}: as of {})", "{}({}: {} 기준)").fill(input.lang, &[&input.say(price.why), &today.name, &today.as_of]),
         })
         .collect()
 }

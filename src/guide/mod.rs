@@ -13,6 +13,8 @@ mod b2_formulas;
 mod b3_needs;
 mod b4_links;
 mod b4_strategies;
+mod b5_clouds;
+mod b5_scenarios;
 mod b6_calculator;
 mod b7_storage;
 mod b8_host;
@@ -74,6 +76,8 @@ pub const SECTIONS: &[Section] = &[
     b3_needs::INFERENCE,
     b4_links::SECTION,
     b4_strategies::SECTION,
+    b5_clouds::SECTION,
+    b5_scenarios::SECTION,
     b6_calculator::SECTION,
     b7_storage::SECTION,
     b8_host::SECTION,
