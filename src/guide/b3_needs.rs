@@ -2,12 +2,13 @@
 //!
 //! The guide's numbers and its choice of GPUs stand beside the estimate. Its numbers are decimal GB read off the formulas of B.2; the estimate is
 //! what nvidia-smi would show on one GPU large enough for all of it. Whether the guide's choice holds the job is computed, sharded over as many
-//! GPUs as the guide names.
+//! GPUs as the guide names, and so is how long a step takes there, and how fast every board goes on as few GPUs as surely hold the job.
 
 use super::errata::Erratum;
 use super::jobs::{self, Board, Job, MIXED, SIZES, Spread};
-use super::{Input, Section};
+use super::{Input, Section, pace};
 use crate::estimate::fit::Verdict;
+use crate::estimate::time::{Answer, Speeds, Step};
 use crate::figure::{Basis, Figure};
 use crate::lang::Text;
 use crate::table::{Cell, Column, Table};
@@ -15,10 +16,14 @@ use crate::units::Bytes;
 use crate::workload::{Inference, Method, Model, Precision, Quantised, Training};
 
 pub(super) const TRAINING: Section =
-    Section { id: "B.3.1", title: Text::new("Memory for training", "학습에 필요한 메모리"), tables: training_tables };
+    Section {
+        id: "B.3.1", title: Text::new("Memory and time for training", "학습에 필요한 메모리와 시간"), tables: training_tables
+    };
 
 pub(super) const INFERENCE: Section =
-    Section { id: "B.3.2", title: Text::new("Memory for inference", "추론에 필요한 메모리"), tables: inference_tables };
+    Section {
+        id: "B.3.2", title: Text::new("Memory and time for inference", "추론에 필요한 메모리와 시간"), tables: inference_tables
+    };
 
 /// A cell of the guide's table: decimal gigabytes, and its choice of GPUs as a count and a short name of the catalog.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +101,13 @@ struct Line {
     guide: Guide,
 }
 
+impl Line {
+    /// The job as it takes the least memory: with everything recomputed, where it trains.
+    fn leanest(&self) -> Job {
+        self.job.recomputed().unwrap_or_else(|| self.job.clone())
+    }
+}
+
 fn lines<const N: usize>(input: &Input<'_>, jobs: &[(&'static str, Job); N], guide: impl Fn(usize, usize) -> Guide) -> Vec<Line> {
     let mut lines = Vec::new();
     for (row, (size, name)) in SIZES.into_iter().enumerate() {
@@ -160,17 +172,82 @@ fn training_tables(input: &Input<'_>) -> Vec<Table> {
         "One sequence of 2,048 tokens per GPU, AdamW, flash attention, nothing recomputed, and beside it every layer. Adapters of rank 64 on q, k, v and o in FP32; QLoRA's base in NF4 with double quantisation.",
         "GPU당 2,048토큰 한 시퀀스, AdamW, flash attention, 재계산 없음(모든 층을 재계산할 때의 값도 함께 표시). 어댑터는 q, k, v, o에 랭크 64의 FP32, QLoRA의 기반은 이중 양자화한 NF4다.",
     )));
-    let mut counts = counts(
-        input,
-        "B.3.1",
-        Text::new("GPUs needed for training, every layer recomputed", "학습에 필요한 GPU 수(모든 층 재계산)"),
-        &lines,
-    );
+    let boards = Counts::of(input, &lines);
+    let title = Text::new("GPUs needed for training, every layer recomputed", "학습에 필요한 GPU 수(모든 층 재계산)");
+    let mut counts = boards.shown(input, "B.3.1", title, &lines);
     counts.note(input.say(Text::new(
         "Weights, gradients and states sharded over the GPUs (FSDP, ZeRO-3), each with a sequence of its own. 2–3 means that 2 may do and 3 surely do; – that 128 are not enough.",
         "가중치, 그래디언트, 옵티마이저 상태를 모든 GPU에 나누고(FSDP, ZeRO-3) GPU마다 시퀀스를 하나씩 둔다. 2–3은 2개면 될 수도 있고 3개면 확실하다는 뜻이며 –는 128개로도 부족하다는 뜻이다.",
     )));
-    vec![needs, counts]
+    vec![needs, counts, training_rates(input, &lines, &boards), guides_steps(input, &lines)]
+}
+
+/// Tokens per second of every line on as few of every board as hold it.
+fn training_rates(input: &Input<'_>, lines: &[Line], boards: &Counts<'_>) -> Table {
+    let steps = boards.timed(input, lines, step);
+    let title = Text::new("Tokens per second in training, on as many GPUs as it needs", "학습 처리량(토큰/s), 필요한 수의 GPU에서");
+    let mut table = boards.table(input, "B.3.1", title, lines, |line, board| {
+        steps[line][board].as_ref().map_or(Cell::Empty, |step| pace::three(&pace::tokens(step)))
+    });
+    table.note(input.say(Text::new(
+        "All GPUs together, on the larger of the counts above and one sequence of 2,048 tokens each, every layer recomputed, modules as transformers has them. – where it takes more than one machine of eight: links between machines differ too much.",
+        "위 표의 (큰 쪽) GPU 수 전체의 합이며 GPU마다 2,048토큰 시퀀스 하나, 모든 층 재계산, transformers 모듈 기준이다. GPU 8개를 넘으면 장비 사이 연결에 따라 크게 달라지므로 비워 두었다.",
+    )));
+    table
+}
+
+fn step(job: &Job, model: &Model, speeds: &Speeds) -> Option<Step> {
+    match job {
+        Job::Train(training) => pace::step(model, training, speeds),
+        Job::Infer(_) => None,
+    }
+}
+
+fn answer(job: &Job, model: &Model, speeds: &Speeds) -> Option<Answer> {
+    match job {
+        Job::Infer(inference) => pace::answer(model, inference, speeds),
+        Job::Train(_) => None,
+    }
+}
+
+/// A step on the guide's choice of GPUs, where that may hold it.
+fn guides_steps(input: &Input<'_>, lines: &[Line]) -> Table {
+    let mut table = input.table(
+        "B.3.1",
+        Text::new("A step on the guide's GPUs, every layer recomputed", "가이드가 고른 GPU의 스텝 시간(모든 층 재계산)"),
+        [
+            Column::text("size", input.say(Text::new("size", "크기"))),
+            Column::text("method", input.say(Text::new("method", "방식"))),
+            Column::text("choice", input.say(Text::new("guide's GPUs", "가이드의 GPU"))),
+            Column::text("verdict", input.say(Text::new("enough?", "충분한가"))),
+            Column::number("step", input.say(Text::new("step", "스텝"))).unit("s"),
+            Column::text("interval", input.say(Text::new("interval (s)", "구간 (s)"))),
+            Column::number("tokens", input.say(Text::new("tokens/s", "토큰/s"))),
+            Column::text("bound_by", input.say(Text::new("bound by", "제한 요인"))),
+        ],
+    );
+    for line in lines {
+        let Some((count, name)) = line.guide.choice else { continue };
+        let (job, board) = (line.leanest(), jobs::board(input, name));
+        let verdict = board.as_ref().and_then(|board| board.verdict(&job, &line.model, count));
+        let time = |board: &Board<'_>| step(&job.on(count)?, &line.model, input.speeds(board)?.as_ref());
+        let step = board.as_ref().filter(|_| verdict != Some(Verdict::No)).and_then(time);
+        table.row([
+            Cell::text(line.size),
+            Cell::text(line.job_name),
+            Cell::text(format!("{count}× {name}")),
+            verdict.map_or(Cell::Empty, |verdict| Cell::text(input.say(enough(verdict)))),
+            step.as_ref().map_or(Cell::Empty, |step| pace::seconds(&step.time)),
+            step.as_ref().map_or(Cell::Empty, |step| pace::between(&step.time, 1.0)),
+            step.as_ref().map_or(Cell::Empty, |step| pace::three(&pace::tokens(step))),
+            step.as_ref().map_or(Cell::Empty, |step| Cell::text(input.say(step.bound_by.text()))),
+        ]);
+    }
+    table.note(input.say(Text::new(
+        "One sequence of 2,048 tokens per GPU; several GPUs share everything (FSDP).",
+        "GPU마다 2,048토큰 시퀀스 하나이며 여러 GPU는 모두 나눈다(FSDP).",
+    )));
+    table
 }
 
 fn inference_tables(input: &Input<'_>) -> Vec<Table> {
@@ -180,12 +257,29 @@ fn inference_tables(input: &Input<'_>) -> Vec<Table> {
         "One prompt of 4,096 tokens, KV cache in 16 bits, the prompt read at once. The guide counts the weights and half a gigabyte; the cache, what a prompt takes while it is read, and the context are what it leaves out.",
         "4,096토큰 프롬프트 하나, KV 캐시는 16비트, 프롬프트를 한 번에 처리. 가이드 값은 가중치에 0.5 GB를 더한 것으로, KV 캐시와 프롬프트 처리 중의 활성값, CUDA 컨텍스트가 빠져 있다.",
     )));
-    let mut counts = counts(input, "B.3.2", Text::new("GPUs needed for inference", "추론에 필요한 GPU 수"), &lines);
+    let boards = Counts::of(input, &lines);
+    let mut counts = boards.shown(input, "B.3.2", Text::new("GPUs needed for inference", "추론에 필요한 GPU 수"), &lines);
     counts.note(input.say(Text::new(
         "Every product split over 1, 2, 4 or 8 GPUs (tensor parallel). 2–4 means that 2 may do and 4 surely do.",
         "모든 행렬곱을 1, 2, 4, 8개의 GPU에 나눈다(텐서 병렬). 2–4는 2개면 될 수도 있고 4개면 확실하다는 뜻이다.",
     )));
-    vec![needs, counts]
+    let answers = boards.timed(input, &lines, answer);
+    let of = |title, cell: &dyn Fn(&Answer) -> Cell| {
+        boards.table(input, "B.3.2", title, &lines, |line, board| answers[line][board].as_ref().map_or(Cell::Empty, cell))
+    };
+    let title = Text::new("Decoding, tokens per second, on as many GPUs as it needs", "디코드 속도(토큰/s), 필요한 수의 GPU에서");
+    let mut decode = of(title, &|answer| pace::three(&pace::rate(1.0, &answer.decode)));
+    decode.note(input.say(Text::new(
+        "One sequence, the token after 4,096, on the larger of the counts above; kernels fused and replayed as a graph, as servers do it. Reading the weights takes most of it, so fewer bits are faster.",
+        "시퀀스 하나에서 4,096토큰 다음 토큰의 속도이며 위 표의 (큰 쪽) GPU 수 기준이다. 서버처럼 커널을 합치고 그래프로 실행한다. 대부분 가중치를 읽는 시간이므로 비트 수가 적을수록 빠르다.",
+    )));
+    let title = Text::new("Reading a prompt of 4,096 tokens, seconds", "4,096토큰 프롬프트 처리 시간(초)");
+    let mut prefill = of(title, &|answer| pace::seconds(&answer.prefill));
+    prefill.note(input.say(Text::new(
+        "2,048 tokens at a time. Products of so many tokens compute in 16 bits, after quantised weights are unpacked.",
+        "2,048토큰씩 처리한다. 토큰이 많은 행렬곱은 양자화된 가중치를 복원한 뒤 16비트로 계산한다.",
+    )));
+    vec![needs, counts, decode, prefill]
 }
 
 fn needs(input: &Input<'_>, id: &str, title: Text, lines: &[Line]) -> Table {
@@ -232,37 +326,75 @@ fn needs(input: &Input<'_>, id: &str, title: Text, lines: &[Line]) -> Table {
     table
 }
 
+const fn enough(verdict: Verdict) -> Text {
+    match verdict {
+        Verdict::Yes => Text::new("yes", "충분"),
+        Verdict::No => Text::new("no", "부족"),
+        Verdict::Unknown => Text::new("perhaps", "불확실"),
+    }
+}
+
 /// The guide's GPUs for a line, and whether they hold it: as it is, and with every layer recomputed.
 fn choice(input: &Input<'_>, line: &Line) -> [Cell; 3] {
     let Some((count, name)) = line.guide.choice else { return [Cell::Empty, Cell::Empty, Cell::Empty] };
     let board = jobs::board(input, name);
     let verdict = |job: Option<Job>| {
         let verdict = board.as_ref().zip(job).and_then(|(board, job)| board.verdict(&job, &line.model, count));
-        verdict.map_or(Cell::Empty, |verdict| {
-            Cell::text(input.say(match verdict {
-                Verdict::Yes => Text::new("yes", "충분"),
-                Verdict::No => Text::new("no", "부족"),
-                Verdict::Unknown => Text::new("perhaps", "불확실"),
-            }))
-        })
+        verdict.map_or(Cell::Empty, |verdict| Cell::text(input.say(enough(verdict))))
     };
     [Cell::text(format!("{count}× {name}")), verdict(Some(line.job.clone())), verdict(line.job.recomputed())]
 }
 
-fn counts(input: &Input<'_>, id: &str, title: Text, lines: &[Line]) -> Table {
-    let boards: Vec<Board<'_>> = jobs::boards(input);
-    let mut columns =
-        vec![Column::text("size", input.say(Text::new("size", "크기"))), Column::text("method", input.say(Text::new("method", "방식")))];
-    columns.extend(boards.iter().map(|board| Column::number(&key(&board.room.gpu), &board.room.gpu)));
-    let mut table = input.table(id, title, columns);
-    for line in lines {
-        let mut row = vec![Cell::text(line.size), Cell::text(line.job_name)];
-        let job = line.job.recomputed().unwrap_or_else(|| line.job.clone());
-        let mut spread = Spread::new(&job, &line.model, jobs::MOST_GPUS);
-        row.extend(boards.iter().map(|board| jobs::count_cell(board.fewest(&mut spread).as_ref())));
-        table.row(row);
+/// Boards, and of each how many every line needs.
+struct Counts<'a> {
+    boards: Vec<Board<'a>>,
+    /// By line and board.
+    fewest: Vec<Vec<Option<Figure<f64>>>>,
+}
+
+impl<'a> Counts<'a> {
+    fn of(input: &Input<'a>, lines: &[Line]) -> Self {
+        let boards = jobs::boards(input);
+        let of_line = |line: &Line| {
+            let job = line.leanest();
+            let mut spread = Spread::new(&job, &line.model, jobs::MOST_GPUS);
+            boards.iter().map(|board| board.fewest(&mut spread)).collect()
+        };
+        let fewest = lines.iter().map(of_line).collect();
+        Self { boards, fewest }
     }
-    table
+
+    /// A table with a column per board, and a cell per line and board.
+    fn table(&self, input: &Input<'_>, id: &str, title: Text, lines: &[Line], cell: impl Fn(usize, usize) -> Cell) -> Table {
+        let mut columns = vec![
+            Column::text("size", input.say(Text::new("size", "크기"))),
+            Column::text("method", input.say(Text::new("method", "방식"))),
+        ];
+        columns.extend(self.boards.iter().map(|board| Column::number(&key(&board.room.gpu), &board.room.gpu)));
+        let mut table = input.table(id, title, columns);
+        for (index, line) in lines.iter().enumerate() {
+            let cells = (0..self.boards.len()).map(|board| cell(index, board));
+            table.row([Cell::text(line.size), Cell::text(line.job_name)].into_iter().chain(cells));
+        }
+        table
+    }
+
+    fn shown(&self, input: &Input<'_>, id: &str, title: Text, lines: &[Line]) -> Table {
+        self.table(input, id, title, lines, |line, board| jobs::count_cell(self.fewest[line][board].as_ref()))
+    }
+
+    /// What `time` says of each line on as many of each board as it surely fits on, where those are of one machine.
+    fn timed<T>(&self, input: &Input<'_>, lines: &[Line], time: impl Fn(&Job, &Model, &Speeds) -> Option<T>) -> Vec<Vec<Option<T>>> {
+        let of = |line: &Line, board: &Board<'_>, fewest: Option<&Figure<f64>>| {
+            let gpus = fewest?.value as u64;
+            let job = line.leanest().on(gpus)?;
+            (gpus <= jobs::NODE).then(|| time(&job, &line.model, input.speeds(board)?.as_ref())).flatten()
+        };
+        let of_line = |(line, fewest): (&Line, &Vec<Option<Figure<f64>>>)| {
+            self.boards.iter().zip(fewest).map(|(board, fewest)| of(line, board, fewest.as_ref())).collect()
+        };
+        lines.iter().zip(&self.fewest).map(of_line).collect()
+    }
 }
 
 /// A column's key from a board's name.
