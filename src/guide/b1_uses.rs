@@ -2,16 +2,17 @@
 //!
 //! The guide recommends; this section computes. Each of its uses becomes jobs with a model, a batch and a length; what they take follows from the
 //! estimator, and the boards that suffice follow from that. A board counts for a job if it computes BF16 on tensor cores and has its memory to
-//! itself. "Fewest" and "cheapest" look at memory and price alone, never at speed: the peaks are in B.1.1.
+//! itself. "Fewest" and "cheapest" look at memory and price alone, never at speed; how fast the choices are, and what a million tokens cost on
+//! them, stands in a table of its own.
 
 use super::jobs::{self, Board, Job, MIXED, Spread};
-use super::{Input, Section};
+use super::{Input, Section, b5_clouds, pace};
 use crate::catalog::{Dtype, GpuModel};
 use crate::estimate::fit::Verdict;
 use crate::figure::Figure;
 use crate::lang::Text;
 use crate::table::{Cell, Column, Table};
-use crate::units::Usd;
+use crate::units::{Usd, significant};
 use crate::workload::{Checkpointing, Inference, Method, Model, Precision, Quantised, Training};
 
 pub(super) const SECTION: Section = Section { id: "B.1.3", title: Text::new("Which GPU for which job", "용도별 GPU 선택"), tables };
@@ -66,7 +67,105 @@ fn tables(input: &Input<'_>) -> Vec<Table> {
     let mut spreads: Vec<Spread<'_>> = jobs.iter().map(|(job, model)| Spread::new(&job.job, model, MOST)).collect();
     let counts: Vec<Vec<Option<Figure<f64>>>> =
         boards.iter().map(|(_, board)| spreads.iter_mut().map(|spread| board.fewest(spread)).collect()).collect();
-    vec![chosen(input, &jobs, &boards, &counts), by_board(input, &jobs, &boards, &counts)]
+    vec![chosen(input, &jobs, &boards, &counts), paced(input, &jobs, &boards, &counts), by_board(input, &jobs, &boards, &counts)]
+}
+
+/// GPUs for a use, with what they do and cost.
+struct Paced {
+    gpus: String,
+    /// Why they are in the table.
+    why: Vec<Text>,
+    /// Tokens per second: read and trained on, or written.
+    tokens: Figure<f64>,
+    /// Rent of all of them.
+    rent: Option<Figure<Usd>>,
+}
+
+impl Paced {
+    /// `job` on so many of a board, at the least price that anybody asks for it today.
+    fn of(input: &Input<'_>, job: &Job, model: &Model, board: &Board<'_>, count: u64, why: Text) -> Option<Self> {
+        let speeds = input.speeds(board)?;
+        let tokens = match job.on(count)? {
+            Job::Train(training) => pace::tokens(&pace::step(model, &training, &speeds)?),
+            Job::Infer(inference) => {
+                let answer = pace::answer(model, &inference, &speeds)?;
+                pace::rate(answer.tokens_per_second * answer.time.value.0, &answer.time)
+            }
+        };
+        let rent = board.model.and_then(|gpu| Some(b5_clouds::rent(input, &gpu.short_name, count)?.0));
+        Some(Self { gpus: format!("{count}× {}", board.room.gpu), why: vec![why], tokens, rent })
+    }
+
+    /// Dollars for a million tokens.
+    fn per_million(&self) -> Option<Figure<Usd>> {
+        Some(self.rent.as_ref()?.with(&self.tokens, |rent, tokens| Usd(rent.0 / 3600.0 / tokens * 1e6)))
+    }
+}
+
+/// How fast the choices for each use are, and what a million tokens cost on them: the guide's, this machine, the cheapest to buy, the cheapest to rent.
+fn paced(input: &Input<'_>, jobs: &[(&Use, Model)], boards: &[(&GpuModel, Board<'_>)], counts: &[Vec<Option<Figure<f64>>>]) -> Table {
+    let mut table = input.table(
+        "B.1.3",
+        Text::new("How fast those are, and what a million tokens cost", "추천 구성의 속도와 100만 토큰당 비용"),
+        [
+            Column::text("use", input.say(Text::new("use", "용도"))),
+            Column::text("gpus", "GPU"),
+            Column::text("why", input.say(Text::new("because", "근거"))),
+            Column::number("tokens", input.say(Text::new("tokens/s", "토큰/s"))),
+            Column::number("rent", input.say(Text::new("rent", "임대"))).unit("USD/h"),
+            Column::number("per_million", input.say(Text::new("1M tokens", "100만 토큰"))).unit("USD"),
+        ],
+    );
+    let here = jobs::board_here(input);
+    for (index, (job, model)) in jobs.iter().enumerate() {
+        let mut found: Vec<Paced> = Vec::new();
+        let mut add = |paced: Option<Paced>| {
+            let Some(paced) = paced else { return };
+            match found.iter_mut().find(|known| known.gpus == paced.gpus) {
+                Some(known) => known.why.extend(paced.why),
+                None => found.push(paced),
+            }
+        };
+        if let Some(board) = &here
+            && let Some(count) = board.fewest(&mut Spread::new(&job.job, model, MOST))
+        {
+            add(Paced::of(input, &job.job, model, board, count.value as u64, Text::new("this machine's GPU", "이 장비의 GPU")));
+        }
+        for &(count, name) in job.guide {
+            let board = jobs::board(input, name).filter(|board| board.verdict(&job.job, model, count) != Some(Verdict::No));
+            add(board.and_then(|board| Paced::of(input, &job.job, model, &board, count, Text::new("the guide's choice", "가이드 추천"))));
+        }
+        let sure = || boards.iter().zip(counts).filter_map(|(board, counts)| Some((board, counts[index].as_ref()?.value)));
+        let bought = sure().filter(|((gpu, _), _)| gpu.price().is_some());
+        let bought = bought.min_by(|a, b| (price(a.0.0) * a.1).total_cmp(&(price(b.0.0) * b.1)));
+        if let Some(((_, board), count)) = bought {
+            add(Paced::of(input, &job.job, model, board, count as u64, Text::new("cheapest to buy", "구매가 최저")));
+        }
+        let offered = |gpu: &GpuModel, count: f64| b5_clouds::rent(input, &gpu.short_name, count as u64).is_some();
+        let rented = sure().filter(|((gpu, _), count)| offered(gpu, *count)).filter_map(|((_, board), count)| {
+            let paced =
+                Paced::of(input, &job.job, model, board, count as u64, Text::new("cheapest to rent, per token", "토큰당 임대료 최저"))?;
+            Some((paced.per_million()?.value.0, paced))
+        });
+        add(rented.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, paced)| paced));
+        for paced in found {
+            let why: Vec<&str> = paced.why.iter().map(|why| input.say(*why)).collect();
+            let per_million = paced.per_million();
+            table.row([
+                Cell::text(input.say(job.name)),
+                Cell::text(&paced.gpus),
+                Cell::text(why.join("; ")),
+                pace::three(&paced.tokens),
+                paced.rent.as_ref().map_or(Cell::Empty, b5_clouds::usd),
+                per_million.map_or(Cell::Empty, |each| Cell::figure_as(&each, significant(each.value.0, 2))),
+            ]);
+        }
+    }
+    table.note(input.say(Text::new(
+        "The jobs of the table above. Tokens trained on, or written while serving, of all GPUs together; several share everything in training (FSDP) and every product in serving. Rent is the least that anybody of B.5.1 asks today for a machine with as many; power of one's own is not in it.",
+        "위 표와 같은 작업이다. 학습한 토큰(서빙은 생성한 토큰)의 전체 속도이며, GPU가 여럿이면 학습은 모두 나누고(FSDP) 서빙은 모든 행렬곱을 나눈다. 임대료는 B.5.1의 상품 가운데 그만큼의 GPU를 갖춘 장비의 최저가이며 자가 장비의 전기료는 들어 있지 않다.",
+    )));
+    table
 }
 
 /// A board that computes BF16 on tensor cores and shares its memory with no host.
