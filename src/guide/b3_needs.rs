@@ -190,8 +190,8 @@ fn training_rates(input: &Input<'_>, lines: &[Line], boards: &Counts<'_>) -> Tab
         steps[line][board].as_ref().map_or(Cell::Empty, |step| pace::three(&pace::tokens(step)))
     });
     table.note(input.say(Text::new(
-        "All GPUs together, on the larger of the counts above and one sequence of 2,048 tokens each, every layer recomputed, modules as transformers has them. – where it takes more than one machine of eight: links between machines differ too much.",
-        "위 표의 (큰 쪽) GPU 수 전체의 합이며 GPU마다 2,048토큰 시퀀스 하나, 모든 층 재계산, transformers 모듈 기준이다. GPU 8개를 넘으면 장비 사이 연결에 따라 크게 달라지므로 비워 두었다.",
+        "All GPUs together, on the larger of the counts above and one sequence of 2,048 tokens each, every layer recomputed, modules as transformers has them, FP32 without TF32. – where it takes more than one machine of eight: links between machines differ too much.",
+        "위 표의 (큰 쪽) GPU 수 전체의 합이며 GPU마다 2,048토큰 시퀀스 하나, 모든 층 재계산, transformers 모듈 기준이며 FP32는 TF32를 쓰지 않는다. GPU 8개를 넘으면 장비 사이 연결에 따라 크게 달라지므로 비워 두었다.",
     )));
     table
 }

@@ -262,8 +262,8 @@ fn efficiencies(input: &Input<'_>, scene: &Scene<'_>, outcomes: &[Vec<Option<Out
         table.note(text.fill(input.lang, &[&large.join(", ")]));
     }
     table.note(input.say(Text::new(
-        "Efficiency: the step's time on one GPU, thought large enough, over the GPUs' number times their step. Exposed: the share of the step spent waiting for messages or other stages. Above 100 %, GPUs share work that one would do alone, such as the optimizer's.",
-        "효율은 (메모리가 충분하다고 가정한) GPU 하나의 스텝 시간 ÷ (GPU 수 × 나눈 스텝 시간)이다. 노출은 스텝 가운데 통신이나 다른 단계를 기다리는 비율이다. 100 %를 넘으면 옵티마이저처럼 혼자 하던 일을 GPU들이 나눈 것이다.",
+        "Efficiency: the step's time on one GPU, thought large enough, over the GPUs' number times their step. Exposed: the share of the step spent waiting for messages or other stages. DDP's GPUs all repeat the optimizer's update, which ZeRO's share.",
+        "효율은 (메모리가 충분하다고 가정한) GPU 하나의 스텝 시간 ÷ (GPU 수 × 나눈 스텝 시간)이다. 노출은 스텝 가운데 통신이나 다른 단계를 기다리는 비율이다. 옵티마이저 갱신을 DDP는 모든 GPU가 되풀이하고 ZeRO는 나눈다.",
     )));
     table
 }
@@ -284,10 +284,10 @@ fn workload(input: &Input<'_>, scene: &Scene<'_>) -> String {
         })
         .collect();
     Text::new(
-        "{}, all of it trained in BF16 with FP32 master weights and AdamW; {} sequences of {} tokens for each GPU and step, every layer recomputed; the same GPUs for both links: {}.",
-        "{} 전체를 BF16(FP32 마스터 가중치, AdamW)으로 학습, 스텝마다 GPU당 {}개의 {}토큰 시퀀스, 모든 층 재계산. 두 연결 모두 같은 GPU로 계산했다: {}.",
+        "{}, all of it trained in BF16 with FP32 master weights and AdamW; {} sequences of 2,048 tokens for each GPU and step, every layer recomputed; the same GPUs for both links: {}.",
+        "{} 전체를 BF16(FP32 마스터 가중치, AdamW)으로 학습, 스텝마다 GPU당 {}개의 2,048토큰 시퀀스, 모든 층 재계산. 두 연결 모두 같은 GPU로 계산했다: {}.",
     )
-    .fill(input.lang, &[&scene.model.name, &SEQUENCES, &TOKENS, &links.join(", ")])
+    .fill(input.lang, &[&scene.model.name, &SEQUENCES, &links.join(", ")])
 }
 
 fn steps(input: &Input<'_>, scene: &Scene<'_>, outcomes: &[Vec<Option<Outcome>>]) -> Table {
