@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::stats::Interval;
-use crate::units::{Bytes, BytesPerSecond, Celsius, Flops, FlopsPerSecond, Hertz, Seconds, Usd, Watts, significant};
+use crate::units::{Bytes, BytesPerSecond, Celsius, Flops, FlopsPerSecond, Hertz, Joules, Seconds, Usd, Watts, significant};
 
 /// Where a number comes from, from the most to the least trustworthy for this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -103,7 +103,7 @@ macro_rules! quantities {
     };
 }
 
-quantities!(BytesPerSecond "B/s", Seconds "s", Flops "FLOP", FlopsPerSecond "FLOP/s", Watts "W", Celsius "°C", Hertz "Hz", Usd "USD");
+quantities!(BytesPerSecond "B/s", Seconds "s", Flops "FLOP", FlopsPerSecond "FLOP/s", Watts "W", Joules "J", Celsius "°C", Hertz "Hz", Usd "USD");
 
 impl Quantity for Bytes {
     const UNIT: &'static str = "B";

@@ -314,6 +314,10 @@ quantity!(
     Watts, "power", "700 W", [(1e3, "kW"), (1.0, "W")]
 );
 quantity!(
+    /// Electrical energy.
+    Joules, "energy", "1.2 kWh", [(3.6e9, "MWh"), (3.6e6, "kWh"), (3.6e3, "Wh"), (1.0, "J")]
+);
+quantity!(
     /// A temperature in degrees Celsius.
     Celsius, "temperature", "61 °C", [(1.0, "°C")]
 );
@@ -335,6 +339,13 @@ impl Seconds {
     /// From a count of microseconds.
     pub const fn from_microseconds(microseconds: f64) -> Self {
         Self(microseconds * 1e-6)
+    }
+}
+
+impl Mul<Seconds> for Watts {
+    type Output = Joules;
+    fn mul(self, time: Seconds) -> Joules {
+        Joules(self.0 * time.0)
     }
 }
 

@@ -60,7 +60,15 @@ fn check(document: &Value) {
     for key in ["formula", "model", "parameters", "trainable_parameters", "memory", "fits", "basis"] {
         assert!(keys.contains(&key), "no {key}");
     }
-    assert!(!keys.contains(&"cost"), "what is not estimated has no key");
+    if let Some(cost) = document.get("cost") {
+        let number = |key: &str| cost[key].as_f64().unwrap_or_else(|| panic!("no {key} in {cost}"));
+        let usd = number("usd_per_gpu_hour") * number("gpus") * number("hours");
+        assert!((number("usd") / usd - 1.0).abs() < 1e-12, "cost is price times time: {cost}");
+        assert!(number("low_usd") <= number("usd") && number("usd") <= number("high_usd"));
+        assert!(number("usd_per_million_tokens") > 0.0 && number("energy_kwh") > 0.0);
+        let sources = document["basis"].as_array().unwrap();
+        assert!(sources.iter().any(|source| source["quantity"] == "price"), "{sources:?}");
+    }
     if let Some(time) = document.get("time") {
         let seconds = |key: &str| time[key].as_f64().unwrap_or_else(|| panic!("no {key} in {time}"));
         let whole = if time.get("step_seconds").is_some() { seconds("step_seconds") } else { seconds("request_seconds") };
@@ -120,6 +128,36 @@ fn late_data_are_what_limits() {
     assert_eq!(time["bound_by"], "data");
     assert!((time["step_seconds"].as_f64().unwrap() - 4.0).abs() < 1e-9, "eight sequences of two seconds by four workers");
     assert_eq!(train("--load-ms 1 --num-workers 4")["time"], train("")["time"]);
+}
+
+/// A price is the user's, an instance's, or the middle of what is asked for a GPU; without a length there is no cost.
+#[test]
+fn a_cost_needs_a_price_and_a_length() {
+    let train = |options: &str| json(&format!("estimate train --model llama-3.2-1b --method lora --batch 4 {options}"));
+    let cost = |options: &str| {
+        let document = train(options);
+        check(&document);
+        document.get("cost").cloned()
+    };
+    assert!(cost("--gpu 'H100 SXM'").is_none() && cost("--gpu 'H100 SXM' --price 2.5").is_none());
+    let given = cost("--gpu 'H100 SXM' --price 2.5 --steps 1000").unwrap();
+    assert_eq!((given["usd_per_gpu_hour"].as_f64(), given["gpus"].as_u64()), (Some(2.5), Some(1)));
+    let tokens = cost("--gpu 'H100 SXM' --price 2.5 --tokens 8.192M").unwrap();
+    assert_eq!(tokens["usd"], given["usd"]);
+    assert!((tokens["usd_per_million_tokens"].as_f64().unwrap() * 8.192 / given["usd"].as_f64().unwrap() - 1.0).abs() < 1e-12);
+    // An instance is rented whole.
+    let whole = cost("--instance aws:p5.48xlarge --gpus 2 --steps 10").unwrap();
+    assert_eq!((whole["usd_per_gpu_hour"].as_f64(), whole["gpus"].as_u64()), (Some(55.04 / 8.0), Some(8)));
+    let catalog = cost("--gpu 'H100 SXM' --steps 10").unwrap();
+    assert!(catalog["low_usd"].as_f64() < catalog["usd"].as_f64());
+    let spot = cost("--gpu 'H100 SXM' --price 2.5 --steps 1000 --spot").unwrap();
+    let longer = spot["hours"].as_f64().unwrap() / given["hours"].as_f64().unwrap();
+    // A quarter of an hour lost and ten minutes of restart, once a day.
+    assert!((longer - 1.0 / (1.0 - 25.0 / 1440.0)).abs() < 1e-12, "{longer}");
+    let answer = json("estimate infer --model llama-3.2-1b --batch 8 --output 100 --price 2.5 --gpu 'H100 SXM'");
+    check(&answer);
+    let per_million = 2.5 / 3600.0 / answer["time"]["tokens_per_second"].as_f64().unwrap() * 1e6;
+    assert!((answer["cost"]["usd_per_million_tokens"].as_f64().unwrap() / per_million - 1.0).abs() < 1e-12);
 }
 
 /// Nothing but what passes between nodes depends on the network.
@@ -321,7 +359,12 @@ fn impossible_wishes_are_one_line_and_exit_2() {
     train("--num-workers 2", "--load-ms");
     train("--network 0", "expected a --network above 0");
     train("--network -3", "expected a --network above 0");
-    train("--price 2.5", "--price is for cost, which is not estimated yet");
+    train("--price -1", "expected a --price of 0 to 1000000 USD per GPU and hour but found -1");
+    train("--steps 3 --tokens 5", "cannot be used with");
+    train("--tokens few", "expected a count such as 2e9 or 300B");
+    train("--restart 5min", "add --spot");
+    train("--steps 9 --spot", "the catalog has no spot price of that; give one with --price");
+    train("--steps 9 --spot --price 1 --interruptions 500", "taken back faster than they do any work");
     train("--instance aws:p5.48xlarge", "cannot be used with");
     train("--layers 4", "more than one model was given");
     refused("estimate", "requires a subcommand");
@@ -341,6 +384,7 @@ fn impossible_wishes_are_one_line_and_exit_2() {
         ("--method lora --gpus 8", "the guide's calculator knows nothing of --gpus"),
         ("--method lora --checkpointing selective", "knows nothing of selective checkpointing"),
         ("--method lora --steps 3", "knows nothing of --steps"),
+        ("--method lora --price 3", "knows nothing of cost"),
         ("--method lora --network 100", "knows nothing of --network"),
         ("--method lora --require-fit", "--require-fit needs an estimate with an interval"),
         ("--method lora --batch 4294967296 --seq 4294967296", "more than 2^63 tokens"),

@@ -18,6 +18,8 @@ use crate::units::{Bytes, BytesPerSecond, Usd};
 pub enum Pricing {
     /// By the hour, whenever it is wanted.
     OnDemand,
+    /// By the hour, until somebody else wants it.
+    Spot,
     /// Reserved for a block of days.
     CapacityBlock,
     /// Reserved in a calendar.
@@ -164,7 +166,9 @@ impl Catalog {
             return Err(Error::usage(format!("no cloud in the catalog is called {provider:?}; it has {}", known.join(", "))));
         }
         let asked = words(name);
-        let (guide, today): (Vec<&Instance>, Vec<&Instance>) = of_provider.iter().partition(|instance| instance.is_guide());
+        // A spot price is asked for by that word, never by the instance's name.
+        let listed = of_provider.iter().filter(|instance| instance.pricing != Pricing::Spot);
+        let (guide, today): (Vec<&Instance>, Vec<&Instance>) = listed.partition(|instance| instance.is_guide());
         for among in [&today, &guide] {
             let exact: Vec<&Instance> = among.iter().copied().filter(|instance| words(&instance.name) == asked).collect();
             if let [only] = exact[..] {
@@ -179,6 +183,12 @@ impl Catalog {
         }
         let near = lookup::nearest(&of_provider, &asked, |instance| words(&instance.name));
         Err(Error::usage(format!("no instance of {} in the catalog is called {name:?}; the nearest are {}", near[0].provider, list(&near))))
+    }
+
+    /// The spot entry of an instance, where there is one.
+    pub fn spot_of(&self, instance: &Instance) -> Option<&Instance> {
+        let same = |other: &&Instance| (&other.provider, &other.name, &other.gpu) == (&instance.provider, &instance.name, &instance.gpu);
+        self.instances.iter().filter(same).find(|other| other.pricing == Pricing::Spot)
     }
 
     /// The GPU of an instance.

@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{CLOUDS, Catalog, GPUS, GpuModel, Instance, MODELS, ModelRow};
+use super::{CLOUDS, Catalog, GPUS, GpuModel, Instance, MODELS, ModelRow, Pricing};
 use crate::error::{Error, Result};
 
 /// No catalog written by people is larger; a larger file is something else.
@@ -85,8 +85,11 @@ const INSTANCES_KIND: Kind<Instance> = Kind {
     builtin: CLOUDS,
     identity: &["provider", "name"],
     // The written guide's entries stay as they are: they are what it says.
+    // A spot price stands beside the other, and an entry means it only where it says so.
     is: |instance, row| {
-        !instance.is_guide() && text(row, "provider") == Some(&instance.provider) && text(row, "name") == Some(&instance.name)
+        let spot = text(row, "pricing") == Some("spot");
+        let alike = !instance.is_guide() && spot == (instance.pricing == Pricing::Spot);
+        alike && text(row, "provider") == Some(&instance.provider) && text(row, "name") == Some(&instance.name)
     },
     wrong: Instance::wrong,
 };

@@ -22,6 +22,7 @@ mod guide;
 mod inspect;
 mod measure;
 mod model;
+mod plan;
 mod progress;
 mod results;
 mod run;
@@ -58,6 +59,8 @@ enum Command {
     Model(model::Arguments),
     /// Estimate what training or running a model takes, and whether it fits
     Estimate(estimate::Arguments),
+    /// Search machines, how many of them and how to share a job among them: the fastest and the cheapest
+    Plan(plan::Arguments),
     /// Print the hardware guide's tables with this machine's numbers in them
     Guide(guide::Arguments),
     /// Say how wrong the calibrated models are on somebody's measurements
@@ -245,6 +248,7 @@ fn dispatch(cli: &Cli) -> Result<Status> {
         Some(Command::Inspect {}) => inspect::inspect(&cli.common),
         Some(Command::Model(arguments)) => model::model(&cli.common, arguments),
         Some(Command::Estimate(arguments)) => estimate::estimate(&cli.common, arguments),
+        Some(Command::Plan(arguments)) => plan::plan(&cli.common, arguments),
         Some(Command::Accuracy(arguments)) => accuracy::accuracy(&cli.common, arguments),
         Some(Command::Guide(arguments)) => guide::guide(&cli.common, arguments),
         Some(Command::Selftest(arguments)) => selftest::selftest(&cli.common, &arguments.measuring.or(before), arguments),

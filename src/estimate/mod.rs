@@ -4,7 +4,9 @@
 //! else. Its result says of every number where it comes from.
 
 pub mod advice;
+pub mod cost;
 pub mod fit;
 pub mod guide_formula;
 pub mod memory;
+pub mod plan;
 pub mod time;

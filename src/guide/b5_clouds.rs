@@ -123,7 +123,7 @@ pub(super) fn per_gpu(instance: &Instance) -> Figure<Usd> {
 
 /// Whether an entry is today's, can be had whenever it is wanted, and is a whole machine.
 fn is_offer(instance: &Instance) -> bool {
-    let reserved = matches!(instance.pricing, Pricing::CapacityBlock | Pricing::Calendar);
+    let reserved = matches!(instance.pricing, Pricing::CapacityBlock | Pricing::Calendar | Pricing::Spot);
     // GCP's N1 machines have GPUs added to them, which this price is for alone.
     !instance.is_guide() && !reserved && !instance.name.starts_with("n1+")
 }

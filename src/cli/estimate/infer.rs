@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::super::{Common, Format, Status, catalog_of, print, print_tables};
+use super::cost::Job;
 use super::place::Place;
 use super::show::{Estimate, Reserved, show};
 use super::time::{Limits, Time};
@@ -94,7 +95,7 @@ pub(super) struct Arguments {
 
 pub(super) fn infer(common: &Common, arguments: &Arguments) -> Result<Status> {
     arguments.shared.check()?;
-    let catalog = catalog_of(common, &arguments.shared.shelves(&arguments.model, &arguments.place))?;
+    let catalog = catalog_of(common, &arguments.shared.shelves(&arguments.model, &arguments.place, true))?;
     if arguments.shared.formula == Formula::Guide {
         return guide(common, arguments, &catalog);
     }
@@ -110,7 +111,12 @@ pub(super) fn infer(common: &Common, arguments: &Arguments) -> Result<Status> {
         largest_batch: advice::largest_batch(&inference, room, |other| estimate(other).ok()),
         longest_prompt: advice::longest_prompt(&inference, room, |other| estimate(other).ok()),
     });
+    let tokens = (if inference.output > 0 { inference.output } else { inference.seq } * inference.batch) as f64;
+    let gpus = inference.tensor * inference.pipeline;
+    let paid = answer.as_ref().map(|answer| Job { gpus, per_node: 8, time: answer.time.clone(), tokens });
+    let cost = paid.map(|job| arguments.shared.cost.cost(&catalog, &arguments.place, &place, &job)).transpose()?.flatten();
     let shown = Estimate {
+        cost,
         time: answer.map(|answer| Time::Answer(answer, limits)),
         model: &model,
         job: job(&inference),

@@ -24,6 +24,9 @@ struct Document<'a> {
     /// Where the GPU is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     time: Option<super::time::Keys>,
+    /// Where a price and a length are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<super::cost::Keys>,
     basis: Vec<Source>,
 }
 
@@ -90,6 +93,8 @@ pub(super) fn estimate(estimate: &Estimate<'_>) -> Result<String> {
     basis.extend(room.map(|room| Source::of("capacity", &room.capacity)));
     let sources = estimate.time.iter().flat_map(|time| time.basis());
     basis.extend(sources.map(|(quantity, basis, from)| Source { quantity, basis: basis.words(), from: from.clone() }));
+    let sources = estimate.cost.iter().flat_map(super::cost::basis);
+    basis.extend(sources.map(|(quantity, basis, from)| Source { quantity, basis: basis.words(), from }));
     let document = Document {
         formula: "exact",
         model: &estimate.model.name,
@@ -125,6 +130,7 @@ pub(super) fn estimate(estimate: &Estimate<'_>) -> Result<String> {
             sequences: left.sequences,
         }),
         time: estimate.time.as_ref().map(super::time::Time::keys),
+        cost: estimate.cost.as_ref().map(super::cost::keys),
         basis,
     };
     text(&document)

@@ -11,14 +11,16 @@ use crate::error::{Error, Result};
 use crate::estimate::fit::Verdict;
 use crate::units::BytesPerSecond;
 
+pub(super) mod adapting;
+pub(super) mod cost;
 mod infer;
 mod json;
-mod model;
-mod place;
+pub(super) mod model;
+pub(super) mod place;
 mod show;
 mod time;
 mod train;
-mod words;
+pub(super) mod words;
 
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = false)]
@@ -60,15 +62,15 @@ struct Shared {
     #[arg(long, value_name = "GBIT")]
     network: Option<f64>,
 
-    /// USD per hour, for cost
-    #[arg(long, hide = true)]
-    price: Option<f64>,
+    #[command(flatten, next_help_heading = "Cost")]
+    cost: cost::CostArguments,
 }
 
 impl Shared {
     fn check(&self) -> Result<()> {
-        if self.price.is_some() {
-            return Err(Error::usage("--price is for cost, which is not estimated yet; leave it out"));
+        self.cost.check()?;
+        if self.formula == Formula::Guide && self.cost.is_given() {
+            return Err(Error::usage("the guide's calculator knows nothing of cost; leave its options out, or leave out --formula guide"));
         }
         if let Some(rate) = self.network.filter(|rate| !(*rate > 0.0 && *rate <= 1e6)) {
             return Err(Error::usage(format!("expected a --network above 0 and up to 1000000 Gbit/s but found {rate}")));
@@ -87,15 +89,16 @@ impl Shared {
         self.network.map(|gbit| BytesPerSecond(gbit * 1e9 / 8.0))
     }
 
-    /// The lists of the catalog that an answer needs: parsing the others would take longer than estimating.
-    fn shelves(&self, model: &model::ModelArguments, place: &place::PlaceArguments) -> Vec<Shelf> {
+    /// The lists of the catalog that an answer needs, `costs` where it says what the job costs: parsing the others would take longer than
+    /// estimating.
+    fn shelves(&self, model: &model::ModelArguments, place: &place::PlaceArguments, costs: bool) -> Vec<Shelf> {
         let exact = self.formula == Formula::Exact;
         let needed = [
             (Shelf::Models, model.is_named()),
             (Shelf::Gpus, exact),
             (Shelf::Links, exact),
             (Shelf::Achieved, exact),
-            (Shelf::Instances, exact && place.is_instance()),
+            (Shelf::Instances, exact && (place.is_instance() || costs && place.is_named() && !self.cost.has_price())),
         ];
         needed.into_iter().filter(|(_, needed)| *needed).map(|(shelf, _)| shelf).collect()
     }

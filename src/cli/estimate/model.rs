@@ -10,7 +10,7 @@ use crate::estimate::guide_formula;
 use crate::workload::{Attention, Model, Shape, named};
 
 #[derive(Debug, Args)]
-pub(super) struct ModelArguments {
+pub(in crate::cli) struct ModelArguments {
     /// A model of the catalog, such as qwen2-vl-7b
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
@@ -24,7 +24,7 @@ pub(super) struct ModelArguments {
 }
 
 #[derive(Debug, Args, PartialEq)]
-pub(super) struct Hand {
+pub(in crate::cli) struct Hand {
     /// Parameters, in units of 10⁹
     #[arg(long, value_name = "N")]
     params_billion: Option<f64>,
@@ -63,12 +63,12 @@ const NOTHING: Hand =
 
 impl ModelArguments {
     /// Whether a model of the catalog is meant.
-    pub(super) const fn is_named(&self) -> bool {
+    pub(in crate::cli) const fn is_named(&self) -> bool {
         self.model.is_some()
     }
 
     /// The model with all its shapes.
-    pub(super) fn exact(&self, catalog: &Catalog) -> Result<Model> {
+    pub(in crate::cli) fn exact(&self, catalog: &Catalog) -> Result<Model> {
         match (&self.model, &self.config, &self.hand) {
             (Some(name), None, &NOTHING) => named(catalog, name),
             (None, Some(path), &NOTHING) => Model::from_config_file(path),
@@ -82,7 +82,7 @@ impl ModelArguments {
     }
 
     /// The model as the guide's calculator takes it: the guide's own where it has one of that name.
-    pub(super) fn guide(&self, catalog: &Catalog) -> Result<guide_formula::Shape> {
+    pub(in crate::cli) fn guide(&self, catalog: &Catalog) -> Result<guide_formula::Shape> {
         if self.model.is_none() && self.config.is_none() && self.hand != NOTHING {
             return self.hand.guide();
         }

@@ -6,14 +6,15 @@ use super::super::{Common, inspect, results};
 use crate::calibrate::{Calibration, GpuCalibration};
 use crate::catalog::{Catalog, GpuModel};
 use crate::error::{Error, Result};
+use crate::estimate::cost::{self, Price};
 use crate::estimate::fit::Room;
 use crate::estimate::memory::Overheads;
 use crate::estimate::time::Speeds;
 use crate::figure::{Basis, Figure};
-use crate::units::{Bytes, BytesPerSecond};
+use crate::units::{Bytes, BytesPerSecond, Watts};
 
 #[derive(Debug, Args)]
-pub(super) struct PlaceArguments {
+pub(in crate::cli) struct PlaceArguments {
     /// GPU it has to fit, such as "H100 SXM" [default: the one in this machine]
     #[arg(long, value_name = "NAME", conflicts_with = "instance")]
     gpu: Option<String>,
@@ -24,28 +25,51 @@ pub(super) struct PlaceArguments {
 }
 
 impl PlaceArguments {
+    /// What an hour of a GPU costs there, by the catalog; `None` where nothing of it was named or nobody offers it so.
+    pub(in crate::cli) fn price(&self, catalog: &Catalog, spot: bool) -> Result<Option<Price>> {
+        if let Some(name) = &self.gpu {
+            return Ok(Price::of_gpu(catalog, catalog.gpu(name)?, spot));
+        }
+        let Some(spec) = &self.instance else { return Ok(None) };
+        let instance = catalog.instance(spec)?;
+        let entry = if spot { catalog.spot_of(instance) } else { Some(instance) };
+        Ok(entry.map(Price::of_instance))
+    }
+
+    /// Whether anything was named.
+    pub(in crate::cli) const fn is_named(&self) -> bool {
+        self.gpu.is_some() || self.instance.is_some()
+    }
+
     /// Whether a cloud's instance is meant.
-    pub(super) const fn is_instance(&self) -> bool {
+    pub(in crate::cli) const fn is_instance(&self) -> bool {
         self.instance.is_some()
     }
 }
 
 /// A place, with what is known of its fixed costs.
-pub(super) struct Place {
+pub(in crate::cli) struct Place {
     /// The GPU; `None` where there is none to compare with.
-    pub(super) room: Option<Room>,
+    pub(in crate::cli) room: Option<Room>,
     /// What memory takes there beyond tensors.
-    pub(super) overheads: Overheads,
+    pub(in crate::cli) overheads: Overheads,
     /// GPUs of the instance, where one was named.
-    pub(super) gpus: Option<u64>,
+    pub(in crate::cli) gpus: Option<u64>,
     /// How fast it is; `None` where nothing is known of the GPU.
-    pub(super) speeds: Option<Speeds>,
+    pub(in crate::cli) speeds: Option<Speeds>,
+    /// What a GPU draws while it works; `None` where it is not in the catalog.
+    pub(in crate::cli) power: Option<Figure<Watts>>,
     /// Whether a stand-in driver took the place of hardware.
-    pub(super) simulated: bool,
+    pub(in crate::cli) simulated: bool,
 }
 
 /// Finds the place. This machine is looked at only where nothing else was named, since that takes longer than the estimate.
-pub(super) fn find(common: &Common, arguments: &PlaceArguments, catalog: &Catalog, network: Option<BytesPerSecond>) -> Result<Place> {
+pub(in crate::cli) fn find(
+    common: &Common,
+    arguments: &PlaceArguments,
+    catalog: &Catalog,
+    network: Option<BytesPerSecond>,
+) -> Result<Place> {
     if let Some(name) = &arguments.gpu {
         return named(common, catalog, catalog.gpu(name)?, None, network);
     }
@@ -57,7 +81,13 @@ pub(super) fn find(common: &Common, arguments: &PlaceArguments, catalog: &Catalo
 }
 
 /// A GPU of the catalog, with measurements of the same model where some are on file.
-fn named(common: &Common, catalog: &Catalog, model: &GpuModel, gpus: Option<u64>, network: Option<BytesPerSecond>) -> Result<Place> {
+pub(in crate::cli) fn named(
+    common: &Common,
+    catalog: &Catalog,
+    model: &GpuModel,
+    gpus: Option<u64>,
+    network: Option<BytesPerSecond>,
+) -> Result<Place> {
     let room = Room::of(model);
     let recorded = match results::chosen(common)? {
         Some((_, run)) => Some(run),
@@ -78,11 +108,17 @@ fn named(common: &Common, catalog: &Catalog, model: &GpuModel, gpus: Option<u64>
         (Some(calibration), Some((gpu, _))) => Speeds::calibrated(model, catalog, network, calibration, gpu.index),
         _ => Speeds::assumed(model, catalog, network),
     };
+    let power = cost::power(model, found.as_ref().map(|(gpu, _)| gpu));
     let place = match found {
         Some((gpu, simulated)) => measured(room, &gpu, Some(model), gpus, simulated),
-        None => Place { room: Some(room), overheads: Overheads::prior(Some(model)), gpus, speeds: None, simulated: false },
+        None => Place { room: Some(room), overheads: Overheads::prior(Some(model)), gpus, speeds: None, power: None, simulated: false },
     };
-    Ok(Place { speeds: Some(speeds), ..place })
+    Ok(Place { speeds: Some(speeds), power: Some(power), ..place })
+}
+
+/// Whether a record that was asked for, or any on file, may say something about such a GPU.
+pub(in crate::cli) fn is_on_file(common: &Common, catalog: &Catalog, model: &GpuModel) -> bool {
+    common.calibration.is_some() || results::of_model(common, catalog, model).is_some()
 }
 
 /// What is in this machine, or in the machine of the record that was asked for.
@@ -96,7 +132,8 @@ fn present(common: &Common, catalog: &Catalog, network: Option<BytesPerSecond>) 
         }
     };
     let Some(gpu) = machine.gpus.first() else {
-        return Ok(Place { room: None, overheads: Overheads::prior(None), gpus: None, speeds: None, simulated: false });
+        let overheads = Overheads::prior(None);
+        return Ok(Place { room: None, overheads, gpus: None, speeds: None, power: None, simulated: false });
     };
     let model = catalog.device(&gpu.name, gpu.pci_id.known().map(String::as_str));
     let total = match gpu.memory_total.known() {
@@ -112,13 +149,14 @@ fn present(common: &Common, catalog: &Catalog, network: Option<BytesPerSecond>) 
         Some(calibration) => Speeds::calibrated(model, catalog, network, calibration, gpu.index),
         None => Speeds::assumed(model, catalog, network),
     });
-    let place = match calibration.as_ref().and_then(|calibration| calibration.gpu(gpu.index)) {
-        Some(measurements) => measured(room, measurements, model, None, machine.driver.simulated),
-        None => {
-            Place { room: Some(room), overheads: Overheads::prior(model), gpus: None, speeds: None, simulated: machine.driver.simulated }
-        }
+    let found = calibration.as_ref().and_then(|calibration| calibration.gpu(gpu.index));
+    let power = model.map(|model| cost::power(model, found));
+    let simulated = machine.driver.simulated;
+    let place = match found {
+        Some(measurements) => measured(room, measurements, model, None, simulated),
+        None => Place { room: Some(room), overheads: Overheads::prior(model), gpus: None, speeds: None, power: None, simulated },
     };
-    Ok(Place { speeds, ..place })
+    Ok(Place { speeds, power, ..place })
 }
 
 fn unknown_size(name: &str) -> Error {
@@ -136,10 +174,10 @@ fn measured(room: Room, gpu: &GpuCalibration, model: Option<&GpuModel>, gpus: Op
         Some(usable) => room.with_usable(&usable),
         None => room,
     };
-    Place { room: Some(room), overheads: Overheads::measured(gpu, model), gpus, speeds: None, simulated }
+    Place { room: Some(room), overheads: Overheads::measured(gpu, model), gpus, speeds: None, power: None, simulated }
 }
 
 /// What each node's host memory is asked for, where anything is; a figure so that tables show its basis.
-pub(super) fn host(bytes: Bytes) -> Option<Figure<Bytes>> {
+pub(in crate::cli) fn host(bytes: Bytes) -> Option<Figure<Bytes>> {
     (bytes > Bytes(0)).then(|| Figure::new(bytes, Basis::Datasheet, "tensor shapes"))
 }

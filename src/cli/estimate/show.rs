@@ -2,9 +2,10 @@
 
 use super::super::{Common, Format, print, print_tables};
 use super::time::Time;
-use super::{json, place};
+use super::{cost, json, place};
 use crate::error::Result;
 use crate::estimate::advice::{Advice, Proposal};
+use crate::estimate::cost::Cost;
 use crate::estimate::fit::{Room, Verdict};
 use crate::estimate::memory::{Memory, Part, Phase, Reservation};
 use crate::figure::{Figure, Quantity, Share};
@@ -27,6 +28,8 @@ pub(super) struct Estimate<'a> {
     pub(super) memory: &'a Memory,
     /// How long it takes, where the GPU is known.
     pub(super) time: Option<Time>,
+    /// What it costs, where a price and a length are known.
+    pub(super) cost: Option<Cost>,
     /// What a server's reservation leaves for its cache.
     pub(super) reserved: Option<Reserved>,
     /// Whether GPUs share the job, so that the numbers are those of the one that needs most.
@@ -70,6 +73,7 @@ fn tables(estimate: &Estimate<'_>, lang: Lang) -> Vec<Table> {
     }
     let mut tables = vec![parts(estimate, lang), phases];
     tables.extend(estimate.time.as_ref().map(|time| time.table(lang)));
+    tables.extend(estimate.cost.as_ref().map(|cost| cost::table(cost, lang)));
     tables
 }
 

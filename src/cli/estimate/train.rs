@@ -3,9 +3,11 @@
 use clap::Args;
 
 use super::super::{Common, Format, Status, catalog_of, print, print_tables};
+use super::adapting::Adapting;
+use super::cost::Job;
 use super::show::{Estimate, show};
 use super::time::Time;
-use super::words::{self, MethodWord, TargetsWord};
+use super::words::{self, MethodWord};
 use super::{Formula, Shared, json, model, place, refuse_beyond_guide};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
@@ -14,9 +16,7 @@ use crate::estimate::{advice, guide_formula, memory};
 use crate::lang::{Lang, Text};
 use crate::table::{Cell, Column, Table};
 use crate::units::Seconds;
-use crate::workload::{
-    Adapters, AttentionKernel, Checkpointing, CrossEntropy, Data, Framework, Offload, Optimizer, Parallel, Quantised, Targets, Training,
-};
+use crate::workload::{AttentionKernel, Checkpointing, CrossEntropy, Data, Framework, Offload, Optimizer, Parallel, Training};
 
 #[derive(Debug, Args)]
 // A negative number is then a wrong value of its option, not an unknown option.
@@ -47,29 +47,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TOKENS", default_value_t = 2048)]
     seq: u64,
 
-    /// Inner width of LoRA's adapters
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    lora_rank: u64,
-
-    /// Products that have adapters: a number, names of q,k,v,o,gate,up,down, or all-linear
-    #[arg(long, value_name = "TARGETS", value_parser = words::targets, default_value = "q,k,v,o")]
-    lora_targets: TargetsWord,
-
-    /// Dropout before the adapters
-    #[arg(long, value_name = "SHARE")]
-    lora_dropout: Option<f64>,
-
-    /// Keep adapters in BF16 instead of FP32
-    #[arg(long)]
-    lora_bf16: bool,
-
-    /// Quantise the scales of QLoRA's weights too
-    #[arg(long)]
-    double_quant: bool,
-
-    /// Keep the gradients of full-mixed in FP32
-    #[arg(long)]
-    fp32_gradients: bool,
+    #[command(flatten)]
+    adapting: Adapting,
 
     /// What is recomputed instead of kept: none, selective, full [default: none; full for the guide's calculator]
     #[arg(long, value_name = "WHAT", value_parser = words::checkpointing)]
@@ -139,9 +118,13 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", requires = "load_ms")]
     num_workers: Option<u64>,
 
-    /// Optimizer steps, for the time of all of them
+    /// Optimizer steps, for the time and cost of all of them
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
+
+    /// Tokens to train on, instead of steps, such as 2e9 or 300B
+    #[arg(long, value_name = "N", value_parser = words::count, conflicts_with = "steps")]
+    tokens: Option<f64>,
 
     /// Micro-batches before an optimizer step [default: 1]
     #[arg(long, value_name = "N")]
@@ -150,7 +133,7 @@ pub(super) struct Arguments {
 
 pub(super) fn train(common: &Common, arguments: &Arguments) -> Result<Status> {
     arguments.shared.check()?;
-    let catalog = catalog_of(common, &arguments.shared.shelves(&arguments.model, &arguments.place))?;
+    let catalog = catalog_of(common, &arguments.shared.shelves(&arguments.model, &arguments.place, arguments.has_length()))?;
     if arguments.shared.formula == Formula::Guide {
         return guide(common, arguments, &catalog);
     }
@@ -163,8 +146,17 @@ pub(super) fn train(common: &Common, arguments: &Arguments) -> Result<Status> {
     let advice = place.room.as_ref().map(|room| advice::train(&training, room, |other| estimate(other).ok()));
     let software = Software { loading: arguments.loading()?, ..Software::training(&training) };
     let step = place.speeds.as_ref().map(|speeds| time::train(&model, &training, &software, speeds)).transpose()?;
+    let steps = arguments.steps(&training);
+    let job = step.as_ref().zip(steps).map(|(step, steps)| Job {
+        gpus: training.parallel.gpus,
+        per_node: training.parallel.per_node,
+        time: step.time.map(|step| step * steps as f64),
+        tokens: tokens_of_step(&training) * steps as f64,
+    });
+    let cost = job.map(|job| arguments.shared.cost.cost(&catalog, &arguments.place, &place, &job)).transpose()?.flatten();
     let shown = Estimate {
-        time: step.map(|step| Time::Step(step, arguments.steps)),
+        cost,
+        time: step.map(|step| Time::Step(step, steps)),
         model: &model,
         job: arguments.job(&training),
         trainable,
@@ -178,12 +170,25 @@ pub(super) fn train(common: &Common, arguments: &Arguments) -> Result<Status> {
     Ok(arguments.shared.status(show(common, &shown)?))
 }
 
+/// Tokens that a step trains on, of all workers.
+fn tokens_of_step(training: &Training) -> f64 {
+    (training.tokens() * training.grad_accum * training.parallel.workers()) as f64
+}
+
 impl Arguments {
+    /// Whether it is said how long to train.
+    const fn has_length(&self) -> bool {
+        self.steps.is_some() || self.tokens.is_some()
+    }
+
+    /// Steps, where their number or that of tokens is given.
+    fn steps(&self, training: &Training) -> Option<u64> {
+        self.steps.or_else(|| self.tokens.map(|tokens| (tokens / tokens_of_step(training)).ceil() as u64))
+    }
+
     /// The setting these options say; `gpus` where they do not say how many.
     fn training(&self, gpus: Option<u64>) -> Result<Training> {
-        let adapters = self.adapters()?;
-        let quantised = if self.double_quant { Quantised::Nf4Double } else { Quantised::Nf4 };
-        let usual = Training::new(self.method.with(adapters, self.fp32_gradients, quantised), self.batch, self.seq);
+        let usual = Training::new(self.adapting.method(self.method)?, self.batch, self.seq);
         let (tensor, pipeline) = (self.tp.unwrap_or(1), self.pp.unwrap_or(1));
         Ok(Training {
             optimizer: self.optimizer,
@@ -218,18 +223,6 @@ impl Arguments {
         }
     }
 
-    fn adapters(&self) -> Result<Adapters> {
-        let dropout = match self.lora_dropout {
-            None => false,
-            Some(share) if (0.0..1.0).contains(&share) => share > 0.0,
-            Some(share) => return Err(Error::usage(format!("expected a --lora-dropout of 0 to 1 but found {share}"))),
-        };
-        let targets: Targets = self.lora_targets.targets.clone().ok_or_else(|| {
-            Error::usage(format!("expected 1 to 7 products of a layer in --lora-targets but found {}", self.lora_targets.count))
-        })?;
-        Ok(Adapters { rank: self.lora_rank, targets, dropout, fp32: !self.lora_bf16 })
-    }
-
     /// The setting in few words.
     fn job(&self, training: &Training) -> String {
         let mut job = format!("{}, batch {} × {}", advice::method_word(&training.method), training.batch, training.seq);
@@ -255,6 +248,7 @@ impl Arguments {
     fn guide(&self) -> Result<guide_formula::Setting> {
         refuse_beyond_guide(&[
             ("--steps", self.steps.is_some()),
+            ("--tokens", self.tokens.is_some()),
             ("--load-ms", self.load_ms.is_some()),
             ("--attention", self.attention.is_some_and(|kernel| kernel != AttentionKernel::Flash)),
             ("--cross-entropy", self.cross_entropy.is_some_and(|loss| loss != CrossEntropy::Full)),
@@ -269,10 +263,10 @@ impl Arguments {
             ("--offload", self.offload.is_some_and(|offload| offload != Offload::None)),
             ("--images", self.images > 0),
             ("--image-size", self.image_size.is_some()),
-            ("--lora-dropout", self.lora_dropout.is_some_and(|share| share != 0.0)),
-            ("--lora-bf16", self.lora_bf16),
-            ("--double-quant", self.double_quant),
-            ("--fp32-gradients", self.fp32_gradients),
+            ("--lora-dropout", self.adapting.lora_dropout.is_some_and(|share| share != 0.0)),
+            ("--lora-bf16", self.adapting.lora_bf16),
+            ("--double-quant", self.adapting.double_quant),
+            ("--fp32-gradients", self.adapting.fp32_gradients),
             ("selective checkpointing", self.checkpointing == Some(Checkpointing::Selective)),
         ])?;
         let optimizer = match self.optimizer {
@@ -286,8 +280,8 @@ impl Arguments {
             batch: self.batch,
             seq: self.seq,
             checkpointing: self.checkpointing != Some(Checkpointing::None),
-            rank: self.lora_rank,
-            targets: self.lora_targets.count,
+            rank: self.adapting.lora_rank,
+            targets: self.adapting.lora_targets.count,
         })
     }
 }

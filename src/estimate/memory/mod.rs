@@ -40,9 +40,9 @@ pub use train::train;
 
 pub(crate) use piece::Piece;
 pub(crate) use precision::Precision;
-pub(crate) use shard::Held;
+pub(crate) use shard::{Held, check as check_sharing};
 pub(crate) use states::States;
-pub(crate) use train::pieces;
+pub(crate) use train::{of_pieces, pieces};
 
 #[cfg(test)]
 mod infer_tests;

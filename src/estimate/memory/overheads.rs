@@ -52,6 +52,20 @@ impl Overheads {
         }
     }
 
+    /// The same numbers without their sources, for what compares many estimates and shows none.
+    #[must_use]
+    pub(crate) fn without_sources(&self) -> Self {
+        fn bare<Q: Copy>(figure: &Figure<Q>) -> Figure<Q> {
+            Figure { value: figure.value, low: figure.low, high: figure.high, basis: figure.basis, from: Vec::new() }
+        }
+        Self {
+            context: bare(&self.context),
+            workspace: bare(&self.workspace),
+            slack: bare(&self.slack),
+            communicator: bare(&self.communicator),
+        }
+    }
+
     /// The three sums over `moments` of a GPU that is a member of so many communicators.
     pub(crate) fn memory(&self, moments: Vec<Moment>, host: Bytes, communicators: u64) -> Memory {
         let peak = moments.iter().map(|moment| moment.footprint.total()).max().unwrap_or(Bytes(0));

@@ -25,6 +25,8 @@ use crate::workload::{Blocks, Data, Framework, Mlp, Model, Offload, Parallel, Tr
 pub(crate) struct Held {
     /// Its share, and what of it is on the GPU.
     pub(crate) states: States,
+    /// Trained elements before workers share them.
+    pub(crate) trainable: u64,
     /// Bytes of all gradients before workers share them: what layers add up to.
     gradients: u64,
     /// Buffers of sharing with other workers.
@@ -42,18 +44,31 @@ pub(crate) struct Held {
 impl Held {
     /// Of one worker that runs `piece`.
     pub(crate) fn of(piece: &Piece, training: &Training, precision: &Precision) -> Self {
+        Self::from(&States::of(piece, training), piece, training, precision)
+    }
+
+    /// The same from the states that it would keep `alone`, which are equal however workers share.
+    pub(crate) fn from(alone: &States, piece: &Piece, training: &Training, precision: &Precision) -> Self {
         let parallel = &training.parallel;
-        let alone = States::of(piece, training);
         let held = Elements { all: piece.parameters(), experts: piece.experts() };
-        let own = Shares::of(parallel).apply(&alone, held, trained(piece, training, &alone));
-        let buffers = Buffers::of(piece, parallel, training.framework, precision, &alone, &own);
+        let own = Shares::of(parallel).apply(alone, held, trained(piece, training, alone));
+        let buffers = Buffers::of(piece, parallel, training.framework, precision, alone, &own);
         let (largest, width) = (piece.largest_layer(), precision.product);
         let Moved { states, live, host } = offload::moved(own, training.offload, parallel, largest, held.all, width, Window::DEFAULT);
         let shared = parallel.workers() > 1;
         let gathers = shared && training.framework == Framework::Lightning && parallel.data == Data::Fsdp;
         let loading = if gathers { alone.weights } else { 0 };
         let standing = shared && (training.framework == Framework::Megatron || parallel.data == Data::Zero3);
-        Self { states, gradients: alone.gradients, buffers, live, loading, host, gradients_stand: standing || training.grad_accum > 1 }
+        Self {
+            states,
+            trainable: alone.trainable,
+            gradients: alone.gradients,
+            buffers,
+            live,
+            loading,
+            host,
+            gradients_stand: standing || training.grad_accum > 1,
+        }
     }
 
     /// What this GPU keeps while `made` bytes of gradients have been made.
@@ -71,6 +86,7 @@ fn trained(piece: &Piece, training: &Training, states: &States) -> Elements {
     let experts = match training.method.adapters() {
         _ if piece.expert == 1 => 0,
         None => piece.experts(),
+        Some(_) if piece.expert == 1 => 0,
         Some(adapters) => {
             let mut experts = 0;
             for Blocks { count, block } in &piece.model.text.blocks {

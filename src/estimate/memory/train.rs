@@ -23,13 +23,19 @@ use crate::workload::{Blocks, Checkpointing, Method, Mlp, Model, Role, Training}
 /// [`Error::Usage`](crate::error::Error::Usage) for settings that cannot be: see [`Training::check`]; a LoRA rank above a dimension; a
 /// degree of sharing that the model's dimensions do not allow; images for a model without eyes.
 pub fn train(model: &Model, training: &Training, overheads: &Overheads) -> Result<Memory> {
+    let pieces = pieces(model, training)?;
+    let held: Vec<Held> = pieces.iter().map(|piece| Held::of(piece, training, &Precision::of(&training.method))).collect();
+    Ok(of_pieces(model, &pieces, &held, training, overheads))
+}
+
+/// The same from what single GPUs run and keep.
+pub(crate) fn of_pieces(model: &Model, pieces: &[Piece], held: &[Held], training: &Training, overheads: &Overheads) -> Memory {
     let mut moments = Vec::new();
     let mut most = Bytes(0);
     let mut host = 0;
-    for piece in pieces(model, training)? {
-        let held = Held::of(&piece, training, &Precision::of(&training.method));
+    for (piece, held) in pieces.iter().zip(held) {
         host = host.max(held.host);
-        let stage = stage(&piece, &held, training, overheads.workspace.value);
+        let stage = stage(piece, held, training, overheads.workspace.value);
         let peak = stage.iter().map(|moment| moment.footprint.total()).max().unwrap_or_default();
         if moments.is_empty() || peak > most {
             (moments, most) = (stage, peak);
@@ -37,10 +43,10 @@ pub fn train(model: &Model, training: &Training, overheads: &Overheads) -> Resul
     }
     let host = Bytes(offload::node(host, &training.parallel));
     let memory = overheads.memory(moments, host, shard::communicators(&training.parallel));
-    Ok(match training.method {
+    match training.method {
         Method::Qlora(..) => overheads.at_most(memory, older_products(model, training)),
         _ => memory,
-    })
+    }
 }
 
 /// What single GPUs run of `model`: the stages that can need most, each with its part of every product.

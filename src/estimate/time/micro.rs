@@ -1,4 +1,7 @@
 //! One micro-batch of a training step on one GPU: forward, what is run again, backward.
+//!
+//! It has two halves. What a GPU computes [alone](Alone) is the same however many data-parallel workers there are and whatever they share, so that
+//! comparing many settings takes it once. Messages, and waiting for the host, come on top.
 
 use super::adapters::Adapter;
 use super::communication::{self, Gathered};
@@ -20,36 +23,62 @@ pub(super) struct Micro<'a> {
     pub(super) precision: Precision,
     pub(super) parts: Parts,
     /// Products timed before: layers have many of one shape.
-    timed: Vec<(Product, Prediction, bool)>,
+    timed: Products,
     /// Kernels by phase: forward, recompute, backward.
     kernels: [u64; 3],
+    /// Operations that the mathematics needs, and those done again.
+    useful: f64,
+    again: f64,
+}
+
+/// Products with their times, and whether they read longer than they compute.
+pub(crate) type Products = Vec<(Product, Prediction, bool)>;
+
+/// One micro-batch on one GPU without messages between data-parallel workers.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Alone {
+    parts: Parts,
+    kernels: [u64; 3],
+    /// What one layer of each run of equal ones computes, in seconds by phase.
+    layers: Vec<[f64; 3]>,
     /// Operations that the mathematics needs, and those done again.
     pub(super) useful: f64,
     pub(super) again: f64,
 }
 
+impl Alone {
+    /// Of `piece`. `timed` are products that were timed before, on the same GPU in the same method; it gets those that are new.
+    pub(crate) fn of(piece: &Piece, training: &Training, software: &Software, speeds: &Speeds, timed: &mut Products) -> Self {
+        let mut micro = Micro::new(training, software, speeds, Parts::default(), [0; 3]);
+        micro.timed = std::mem::take(timed);
+        micro.tower(piece);
+        let layers = piece.model.text.blocks.iter().map(|run| micro.run(piece, run)).collect();
+        micro.ends(piece);
+        let Micro { parts, kernels, useful, again, .. } = micro;
+        *timed = micro.timed;
+        Self { parts, kernels, layers, useful, again }
+    }
+
+    /// Settings that differ only in data-parallel workers and what they share are equal alone where this is equal: whether weights are gathered,
+    /// and in what width.
+    pub(crate) fn sort(training: &Training) -> (Precision, bool) {
+        let precision = Precision::of(&training.method).gathered(&training.parallel);
+        (precision, precision.casts() && !gathers(training))
+    }
+}
+
 const PASSES: [Phase; 3] = [Phase::Forward, Phase::Recompute, Phase::Backward];
 
 impl<'a> Micro<'a> {
-    /// Of a GPU that runs `piece`.
-    pub(super) fn of(piece: &Piece, training: &'a Training, software: &'a Software, speeds: &'a Speeds) -> Self {
+    fn new(training: &'a Training, software: &'a Software, speeds: &'a Speeds, parts: Parts, kernels: [u64; 3]) -> Self {
         let precision = Precision::of(&training.method).gathered(&training.parallel);
-        let mut micro = Self {
-            training,
-            software,
-            speeds,
-            precision,
-            parts: Parts::default(),
-            timed: Vec::with_capacity(32),
-            kernels: [0; 3],
-            useful: 0.0,
-            again: 0.0,
-        };
-        micro.tower(piece);
-        for run in &piece.model.text.blocks {
-            micro.run(piece, run);
-        }
-        micro.ends(piece);
+        Self { training, software, speeds, precision, parts, timed: Products::new(), kernels, useful: 0.0, again: 0.0 }
+    }
+
+    /// What `piece` takes `alone`, with messages, and waiting for the host.
+    pub(super) fn together(piece: &Piece, alone: &Alone, training: &'a Training, software: &'a Software, speeds: &'a Speeds) -> Self {
+        let mut micro = Self::new(training, software, speeds, alone.parts, alone.kernels);
+        micro.messages(piece, &alone.layers);
         micro.launches();
         micro
     }
@@ -89,8 +118,8 @@ impl<'a> Micro<'a> {
         self.kernels[phase] += times;
     }
 
-    /// A run of equal layers.
-    fn run(&mut self, piece: &Piece, run: &Blocks) {
+    /// A run of equal layers. Says what one of them computes, in seconds by phase.
+    fn run(&mut self, piece: &Piece, run: &Blocks) -> [f64; 3] {
         let Blocks { count, block } = run;
         let (training, hidden) = (self.training, piece.model.text.hidden);
         let tokens = Tokens { divided: piece.sequence, ..Tokens::whole(training.batch, training.seq) };
@@ -111,7 +140,6 @@ impl<'a> Micro<'a> {
         if matches!(training.method, Method::Qlora(..)) {
             self.unpacked(&layer, *count);
         }
-        let held = piece.layer(block);
         let casts = self.precision.casts() && !gathers(training);
         if casts {
             // Autocast copies each weight once per pass, and its gradient back.
@@ -124,14 +152,47 @@ impl<'a> Micro<'a> {
             }
         }
         self.inside_a_node(block, *count, hidden);
+        let mut computed = PASSES.map(|phase| self.seconds(phase));
+        for (after, before) in computed.iter_mut().zip(before) {
+            *after = (*after - before) / *count as f64;
+        }
+        computed
+    }
+
+    /// Messages between data-parallel workers and between stages, and from the host, for each micro-batch.
+    fn messages(&mut self, piece: &Piece, layers: &[[f64; 3]]) {
+        let (training, full) = (self.training, self.precision.full);
+        let parallel = &training.parallel;
         if gathers(training) {
-            let computed: Vec<f64> =
-                PASSES.iter().zip(before).map(|(phase, before)| (self.seconds(*phase) - before) / *count as f64).collect();
-            let trained = if full { held } else { 0 };
-            let gathered = Gathered::of(self.speeds, &training.parallel, held, trained, self.precision.product);
-            // Gradients are copied to where they are reduced from.
-            self.elementwise(2, Traffic::new(2 * trained * self.precision.product, u64::from(full)), *count);
-            gathered.add(&mut self.parts, computed[0], computed[1] + computed[2], *count);
+            for (Blocks { count, block }, computed) in piece.model.text.blocks.iter().zip(layers) {
+                let held = piece.layer(block);
+                let trained = if full { held } else { 0 };
+                let gathered = Gathered::of(self.speeds, parallel, held, trained, self.precision.product);
+                // Gradients are copied to where they are reduced from.
+                self.elementwise(2, Traffic::new(2 * trained * self.precision.product, u64::from(full)), *count);
+                gathered.add(&mut self.parts, computed[0], computed[1] + computed[2], *count);
+            }
+            // The tables are gathered before anything runs, and their gradients scattered when all has run.
+            let outside = piece.outside();
+            let gathered = Gathered::of(self.speeds, parallel, outside, if full { outside } else { 0 }, self.precision.product);
+            self.parts.add(Phase::Forward, Kind::Communication, gathered.gather);
+            self.parts.add(Phase::Backward, Kind::Communication, gathered.scatter);
+        }
+        if parallel.pipeline > 1 {
+            let bytes = Bytes(training.tokens().div_ceil(piece.sequence) * piece.model.text.hidden * self.precision.product);
+            let sends = parallel.interleave as f64;
+            let one = self.speeds.collective(Collective::SendReceive, 2, bytes, if parallel.gpus > parallel.per_node { 1 } else { 2 });
+            self.parts.add(Phase::Forward, Kind::Communication, one.times(sends));
+            self.parts.add(Phase::Backward, Kind::Communication, one.times(sends));
+        }
+        if training.offload == Offload::All {
+            // Weights come in for each pass and nothing hides more of it than the pass takes.
+            let bytes = Bytes(piece.parameters() * self.precision.product / parallel.workers().max(1));
+            let copy = self.speeds.host_copy(bytes);
+            for phase in [Phase::Forward, Phase::Backward] {
+                let computing = self.seconds(phase);
+                self.parts.add(phase, Kind::Host, communication::exposed(copy, computing));
+            }
         }
     }
 
@@ -310,30 +371,6 @@ impl<'a> Micro<'a> {
             self.elementwise(0, forward, 1);
             self.elementwise(2, backward, 1);
             self.useful += if full { 3.0 } else { 2.0 } * ends.head.flops().0;
-        }
-        if gathers(training) {
-            // The tables are gathered before anything runs, and their gradients scattered when all has run.
-            let outside = piece.outside();
-            let gathered = Gathered::of(self.speeds, &training.parallel, outside, if full { outside } else { 0 }, self.precision.product);
-            self.parts.add(Phase::Forward, Kind::Communication, gathered.gather);
-            self.parts.add(Phase::Backward, Kind::Communication, gathered.scatter);
-        }
-        let parallel = &training.parallel;
-        if parallel.pipeline > 1 {
-            let bytes = Bytes(tokens.div_ceil(piece.sequence) * text.hidden * self.precision.product);
-            let sends = parallel.interleave as f64;
-            let one = self.speeds.collective(Collective::SendReceive, 2, bytes, if parallel.gpus > parallel.per_node { 1 } else { 2 });
-            self.parts.add(Phase::Forward, Kind::Communication, one.times(sends));
-            self.parts.add(Phase::Backward, Kind::Communication, one.times(sends));
-        }
-        if training.offload == Offload::All {
-            // Weights come in for each pass and nothing hides more of it than the pass takes.
-            let bytes = Bytes(piece.parameters() * self.precision.product / parallel.workers().max(1));
-            let copy = self.speeds.host_copy(bytes);
-            for phase in [Phase::Forward, Phase::Backward] {
-                let computing = self.seconds(phase);
-                self.parts.add(phase, Kind::Host, communication::exposed(copy, computing));
-            }
         }
     }
 

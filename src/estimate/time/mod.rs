@@ -31,10 +31,12 @@ mod update;
 
 pub use infer::{Answer, infer, mixed_step};
 pub use links::Links;
+pub(crate) use micro::{Alone, Products};
 pub use parts::{Bound, Kind, Parts, Phase};
 pub use software::{Flash, Launching, Loading, Software, Unpacking};
 pub use speeds::{Speeds, What};
 pub use train::{Step, train};
+pub(crate) use train::{Whole, basis, whole};
 
 #[cfg(test)]
 mod tests;

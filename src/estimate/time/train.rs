@@ -1,14 +1,14 @@
 //! The time of a training step.
 
 use super::communication;
-use super::micro::{Micro, gathers};
+use super::micro::{Alone, Micro, Products, gathers};
 use super::parts::{Bound, Kind, Parts, Phase};
 use super::software::Software;
 use super::speeds::Speeds;
 use super::update;
 use crate::calibrate::Prediction;
 use crate::error::Result;
-use crate::estimate::memory::{Held, Piece, Precision, States, lora, pieces};
+use crate::estimate::memory::{Held, Piece, Precision, lora, pieces};
 use crate::figure::{Basis, Figure, Share};
 use crate::units::{Bytes, Seconds};
 use crate::workload::operations::Traffic;
@@ -42,43 +42,16 @@ pub struct Step {
 /// # Errors
 /// [`Error::Usage`](crate::error::Error::Usage) for settings that cannot be, as [`memory::train`](crate::estimate::memory::train).
 pub fn train(model: &Model, training: &Training, software: &Software, speeds: &Speeds) -> Result<Step> {
-    let parallel = &training.parallel;
-    let mut slowest: Option<(Micro<'_>, Piece)> = None;
-    let (mut useful, mut again) = (0.0, 0.0);
-    for piece in pieces(model, training)? {
-        let micro = Micro::of(&piece, training, software, speeds);
-        useful = f64::max(useful, micro.useful);
-        again = f64::max(again, micro.again);
-        if slowest.as_ref().is_none_or(|(slow, _)| micro.parts.total() > slow.parts.total()) {
-            slowest = Some((micro, piece));
-        }
-    }
-    let mut parts = Parts::default();
-    let micro_batches = training.grad_accum as f64;
-    if let Some((micro, piece)) = &slowest {
-        parts.add_times(&micro.parts, micro_batches);
-        // Stages wait for the first micro-batch to reach them and for the last to come back: Narayanan et al., arXiv 2104.04473, section 2.2.
-        let waiting = (parallel.pipeline - 1) as f64 / parallel.interleave as f64;
-        if waiting > 0.0 {
-            let (low, high) = micro.parts.interval(1.0);
-            let one = Prediction { time: micro.parts.total(), low, high, extrapolated: true };
-            parts.add(Phase::Update, Kind::Bubble, one.times(waiting));
-        }
-        micro.once(piece, &mut parts);
-    }
-    if let Some(loading) = &software.loading {
-        // Workers prepare the next step while this one runs.
-        let sequences = (training.batch * training.grad_accum) as f64;
-        let needed = loading.per_sequence.0 * sequences / loading.workers.max(1) as f64;
-        let hidden = if loading.workers == 0 { 0.0 } else { parts.total().0 };
-        let stall = Seconds((needed - hidden).max(0.0));
-        parts.add(Phase::Update, Kind::Data, Prediction::within(stall, 1.3, true));
-    }
+    let pieces = pieces(model, training)?;
+    let mut timed = Products::with_capacity(32);
+    let alone: Vec<Alone> = pieces.iter().map(|piece| Alone::of(piece, training, software, speeds, &mut timed)).collect();
+    let held: Vec<Held> = pieces.iter().map(|piece| Held::of(piece, training, &Precision::of(&training.method))).collect();
+    let Whole { parts, useful, again } = whole(&pieces, &alone, &held, training, software, speeds);
     let dtype = speeds.dtype(Precision::of(&training.method).product);
     let total = parts.total().0;
-    let share = |operations: f64| Some(Share(operations * micro_batches / total / speeds.peak(dtype)?.0));
-    let tokens = (training.tokens() * training.grad_accum * parallel.workers()) as f64;
-    let basis = speeds.basis(dtype, software.launching, parallel.gpus > 1, training.offload != Offload::None);
+    let share = |operations: f64| Some(Share(operations * training.grad_accum as f64 / total / speeds.peak(dtype)?.0));
+    let tokens = (training.tokens() * training.grad_accum * training.parallel.workers()) as f64;
+    let basis = basis(training, software, speeds);
     let weakest = basis.iter().map(|(_, basis, _)| *basis).max().unwrap_or(Basis::Assumed);
     let from = basis.iter().map(|(name, _, from)| format!("{name}: {from}")).collect();
     Ok(Step {
@@ -92,12 +65,69 @@ pub fn train(model: &Model, training: &Training, software: &Software, speeds: &S
     })
 }
 
+/// What the numbers of a step come from: quantity, basis, sources.
+pub(crate) fn basis(training: &Training, software: &Software, speeds: &Speeds) -> Vec<(&'static str, Basis, String)> {
+    let dtype = speeds.dtype(Precision::of(&training.method).product);
+    speeds.basis(dtype, software.launching, training.parallel.gpus > 1, training.offload != Offload::None)
+}
+
+/// A step by phase and kind, and the operations of one micro-batch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Whole {
+    pub(crate) parts: Parts,
+    useful: f64,
+    again: f64,
+}
+
+impl Whole {
+    /// The interval of its time.
+    pub(crate) fn interval(&self) -> (Seconds, Seconds) {
+        self.parts.interval(BEYOND)
+    }
+}
+
+/// A step of `training` whose stages run these pieces: what each takes alone, and what it keeps.
+pub(crate) fn whole(pieces: &[Piece], alone: &[Alone], held: &[Held], training: &Training, software: &Software, speeds: &Speeds) -> Whole {
+    let parallel = &training.parallel;
+    let mut slowest: Option<(Micro<'_>, f64, &Piece, &Held)> = None;
+    let (mut useful, mut again) = (0.0, 0.0);
+    for ((piece, alone), held) in pieces.iter().zip(alone).zip(held) {
+        let micro = Micro::together(piece, alone, training, software, speeds);
+        useful = f64::max(useful, alone.useful);
+        again = f64::max(again, alone.again);
+        let total = micro.parts.total().0;
+        if slowest.as_ref().is_none_or(|(_, slow, ..)| total > *slow) {
+            slowest = Some((micro, total, piece, held));
+        }
+    }
+    let mut parts = Parts::default();
+    if let Some((micro, total, piece, held)) = &slowest {
+        parts.add_times(&micro.parts, training.grad_accum as f64);
+        // Stages wait for the first micro-batch to reach them and for the last to come back: Narayanan et al., arXiv 2104.04473, section 2.2.
+        let waiting = (parallel.pipeline - 1) as f64 / parallel.interleave as f64;
+        if waiting > 0.0 {
+            let (low, high) = micro.parts.interval(1.0);
+            let one = Prediction { time: Seconds(*total), low, high, extrapolated: true };
+            parts.add(Phase::Update, Kind::Bubble, one.times(waiting));
+        }
+        micro.once(piece, held, &mut parts);
+    }
+    if let Some(loading) = &software.loading {
+        // Workers prepare the next step while this one runs.
+        let sequences = (training.batch * training.grad_accum) as f64;
+        let needed = loading.per_sequence.0 * sequences / loading.workers.max(1) as f64;
+        let hidden = if loading.workers == 0 { 0.0 } else { parts.total().0 };
+        let stall = Seconds((needed - hidden).max(0.0));
+        parts.add(Phase::Update, Kind::Data, Prediction::within(stall, 1.3, true));
+    }
+    Whole { parts, useful, again }
+}
+
 impl Micro<'_> {
     /// What happens once per step.
-    fn once(&self, piece: &Piece, parts: &mut Parts) {
+    fn once(&self, piece: &Piece, held: &Held, parts: &mut Parts) {
         let (training, speeds) = (self.training, self.speeds);
         let parallel = &training.parallel;
-        let held = Held::of(piece, training, &Precision::of(&training.method));
         let trained = held.states.trainable;
         let tensors = tensors(piece, training);
         // Gradients of later micro-batches are added to those of the first: two read, one written.
@@ -109,16 +139,15 @@ impl Micro<'_> {
         // What hides messages once per step: the last backward pass, and what of it waits for other messages already.
         let mut backward = self.seconds(Phase::Backward) + self.seconds(Phase::Recompute);
         if !gathers(training) {
-            let whole = States::of(piece, training).trainable;
             let times = training.grad_accum as f64;
             if parallel.workers() > 1 {
-                let copied = Traffic::new(2 * whole * self.precision.gradient, tensors);
+                let copied = Traffic::new(2 * held.trainable * self.precision.gradient, tensors);
                 parts.add(Phase::Backward, Kind::Elementwise, speeds.elementwise(copied));
             }
             backward += communication::averaged(
                 speeds,
                 parallel,
-                whole,
+                held.trainable,
                 self.precision.gradient.min(self.precision.product.max(2)),
                 backward,
                 parts,
