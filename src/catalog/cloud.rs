@@ -94,6 +94,11 @@ impl Instance {
         self.price_confidence == Attested::Guide
     }
 
+    /// What an hour of one of its GPUs costs, for comparing.
+    pub fn usd_per_gpu_hour(&self) -> f64 {
+        self.usd_per_hour / f64::from(self.gpus)
+    }
+
     /// What an hour of the whole instance costs.
     pub fn price_per_hour(&self) -> Figure<Usd> {
         let basis = match self.price_confidence {

@@ -131,7 +131,7 @@ fn is_offer(instance: &Instance) -> bool {
 /// Today's offers of a GPU, the cheapest first.
 fn offers<'a>(input: &Input<'a>, gpu: &str) -> Vec<&'a Instance> {
     let mut offers: Vec<&Instance> = input.catalog.instances.iter().filter(|entry| entry.gpu == gpu && is_offer(entry)).collect();
-    offers.sort_by(|a, b| per_gpu(a).value.0.total_cmp(&per_gpu(b).value.0));
+    offers.sort_by(|a, b| a.usd_per_gpu_hour().total_cmp(&b.usd_per_gpu_hour()));
     offers
 }
 
@@ -143,12 +143,12 @@ fn by_one(instance: &Instance) -> bool {
 
 /// The least that one machine with `count` of a GPU is to be had for today, an hour. A machine with more is paid for whole.
 pub(super) fn rent<'a>(input: &Input<'a>, gpu: &str, count: u64) -> Option<(Figure<Usd>, &'a Instance)> {
-    let price = |instance: &'a Instance| {
-        let whole = instance.price_per_hour();
-        let price = if by_one(instance) { whole.map(|usd| Usd(usd.0 * count as f64)) } else { whole };
-        (by_one(instance) || u64::from(instance.gpus) >= count).then_some((price, instance))
-    };
-    offers(input, gpu).into_iter().filter_map(price).min_by(|a, b| a.0.value.0.total_cmp(&b.0.value.0))
+    let paid = |instance: &Instance| if by_one(instance) { count } else { u64::from(instance.gpus) };
+    let usd = |instance: &Instance| instance.usd_per_gpu_hour() * paid(instance) as f64;
+    let offers = input.catalog.instances.iter().filter(|entry| entry.gpu == gpu && is_offer(entry) && paid(entry) >= count);
+    let least = offers.min_by(|a, b| usd(a).total_cmp(&usd(b)))?;
+    let gpus = paid(least) as f64;
+    Some((per_gpu(least).map(|usd| Usd(usd.0 * gpus)), least))
 }
 
 /// Prices that were another machine's, or another year's.

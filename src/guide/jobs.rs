@@ -37,7 +37,7 @@ pub(super) const RANK: u64 = 64;
 
 /// The model behind a name; `None` when the catalog lacks it, which the tests exclude.
 pub(super) fn model(input: &Input<'_>, name: &str) -> Option<Model> {
-    workload::named(input.catalog, name).ok()
+    input.known.model(name, || workload::named(input.catalog, name).ok())
 }
 
 /// What is done with a model.

@@ -51,8 +51,8 @@ pub struct Input<'a> {
     pub recorded: &'a [Calibration],
     /// The language of titles and notes.
     pub lang: Lang,
-    /// Speeds that sections share.
-    speeds: pace::Known,
+    /// What sections share.
+    known: pace::Known,
 }
 
 /// One section of the guide.
@@ -123,7 +123,7 @@ impl Here<'_> {
 impl<'a> Input<'a> {
     /// A guide from the catalog, about one machine, and with calibrations of others.
     pub fn new(catalog: &'a Catalog, here: Option<(&'a Run, &'a Calibration)>, recorded: &'a [Calibration], lang: Lang) -> Self {
-        Self { catalog, here, recorded, lang, speeds: pace::Known::default() }
+        Self { catalog, here, recorded, lang, known: pace::Known::default() }
     }
 
     /// The GPUs of the machine the guide is about.

@@ -1,7 +1,8 @@
 //! How fast jobs go on boards.
 //!
 //! Speeds of a board are what was measured of it where it is this machine's, else what a recorded machine with the same GPU says, else what
-//! documents do. Working them out takes longer than an estimate with them, so sections share them: they are worked out when the first one asks.
+//! documents do. Working them out takes longer than an estimate with them, so sections share them, and the models as well: they are worked out
+//! when the first one asks.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,9 +17,26 @@ use crate::table::Cell;
 use crate::units::{Seconds, significant};
 use crate::workload::{Inference, Model, Training};
 
-/// Speeds worked out so far, by what the board is called.
+/// What was worked out so far.
 #[derive(Debug, Default)]
-pub(super) struct Known(RefCell<Vec<(String, Rc<Speeds>)>>);
+pub(super) struct Known {
+    /// By what the board is called.
+    speeds: RefCell<Vec<(String, Rc<Speeds>)>>,
+    /// By name; models that the catalog lacks are not kept.
+    models: RefCell<Vec<(String, Model)>>,
+}
+
+impl Known {
+    /// The model of that name, made by `make` the first time.
+    pub(super) fn model(&self, name: &str, make: impl FnOnce() -> Option<Model>) -> Option<Model> {
+        let known = self.models.borrow().iter().find(|(known, _)| known == name).map(|(_, model)| model.clone());
+        known.or_else(|| {
+            let model = make()?;
+            self.models.borrow_mut().push((name.to_owned(), model.clone()));
+            Some(model)
+        })
+    }
+}
 
 /// What joins GPUs of one machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +67,10 @@ impl Input<'_> {
     /// How fast a board is; `None` where it is not in the catalog.
     pub(super) fn speeds(&self, board: &Board<'_>) -> Option<Rc<Speeds>> {
         let model = board.model?;
-        let known = |name: &str| self.speeds.0.borrow().iter().find(|(known, _)| known == name).map(|(_, speeds)| Rc::clone(speeds));
+        let known = |name: &str| self.known.speeds.borrow().iter().find(|(known, _)| known == name).map(|(_, speeds)| Rc::clone(speeds));
         Some(known(&board.room.gpu).unwrap_or_else(|| {
             let speeds = Rc::new(self.worked_out(model, board.index));
-            self.speeds.0.borrow_mut().push((board.room.gpu.clone(), Rc::clone(&speeds)));
+            self.known.speeds.borrow_mut().push((board.room.gpu.clone(), Rc::clone(&speeds)));
             speeds
         }))
     }
