@@ -2,13 +2,13 @@
 //!
 //! `m × k` times `k × n`: `m` rows of activations (tokens), `n` output features, `k` input features. The time comes in two steps:
 //!
-//! 1. **Physics** ([`physics`]): the output is cut into tiles, the tiles run in waves over the multiprocessors, each tile's loop over `k` is
+//! 1. **Physics** (`physics.rs`): the output is cut into tiles, the tiles run in waves over the multiprocessors, each tile's loop over `k` is
 //!    limited by arithmetic, by the second-level cache or by its own latency, and all of it by device memory. A library picks the tile and the
 //!    split of `k` that is fastest, so every pair is computed and the fastest ones count. Nineteen constants of the machine and the library,
 //!    each with a usual value for its family, say how fast each of these goes.
 //! 2. **Measurements** correct it. At most some dozens of timed shapes, [`DESIGN`] where we choose them, move the constants away from
-//!    their usual values as far as the timings demand ([`fit`]). What the constants cannot explain is a smooth field in the logarithm
-//!    of measured over computed, interpolated between the timings ([`residual`]) and fading away from them, so that far outside what was
+//!    their usual values as far as the timings demand (`fit.rs`). What the constants cannot explain is a smooth field in the logarithm
+//!    of measured over computed, interpolated between the timings (`residual.rs`) and fading away from them, so that far outside what was
 //!    measured physics alone speaks.
 //!
 //! Time is monotone in `m`: every part of the physics is, and the field takes the computed time itself as a coordinate in place of `m`.
