@@ -3,7 +3,7 @@
 use gpu_assay::gpu::MOST_QUEUED;
 use gpu_assay::measure::Measurement;
 use gpu_assay::stats::Interval;
-use gpu_assay_standin::scenario::{Gpu, Link, Scenario};
+use gpu_assay_standin::scenario::{Gpu, Link, ProductShape, Scenario};
 
 /// What a measurement reports: operations per second where it computes, else bytes per second where it moves any, else seconds per step.
 pub fn reported(measurement: &Measurement) -> Interval {
@@ -42,8 +42,10 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
         "cache.latency" => steps * ring_ns(gpu, bytes) * 1e-9,
         "matmul.bf16" | "matmul.e4m3" => {
             let rates = if own { gpu.matmul } else { gpu.cublaslt.expect("a library that measured") };
-            let rate = if case.mechanism() == "matmul.bf16" { rates.bf16_tflops } else { rates.e4m3_tflops.expect("FP8") };
-            rates.seconds(measurement.work.compute.0, rate)
+            let (rate, element) =
+                if case.mechanism() == "matmul.bf16" { (rates.bf16_tflops, 2) } else { (rates.e4m3_tflops.expect("FP8"), 1) };
+            let [m, n, k] = ["m", "n", "k"].map(|name| axis(name).expect("an extent"));
+            gpu.product_seconds(&rates, rate, ProductShape { m, n, k, element })
         }
         "launch.kernel" => steps * gpu.launch.host_us.max(gpu.launch.kernel_us) * 1e-6,
         "launch.graph" => steps * gpu.launch.graph_kernel_us * 1e-6,

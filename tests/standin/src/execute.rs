@@ -9,7 +9,7 @@ use crate::gemm::Format;
 use crate::kernels::{Effect, Launch, Stream, Work};
 use crate::machine::{Key, LibraryProduct, Machine, Span, Task};
 use crate::memory::Place;
-use crate::scenario::{Gpu, Matmul};
+use crate::scenario::{Gpu, Matmul, ProductShape};
 use crate::timeline::{Engine, Load, Resource};
 
 /// A ring longer than this is taken to be broken; the elements lie a cache line apart.
@@ -48,15 +48,15 @@ impl Machine {
         let mut key: Vec<u64> = spans.iter().map(|span| span.at as u64).chain(words.map(|word| word as u64)).collect();
         key.extend([product.a.format as u64, product.b.format as u64, product.a.step as u64, product.b.step as u64]);
         key.extend([product.c.step as u64, u64::from(product.factor.to_bits())]);
-        self.once(("library product", key), &reads, &spans[2..], task.damage, || {
-            // SAFETY: the spans were checked to lie in live mappings, and the driver's mutex keeps others out.
-            unsafe { product.run(workers()) }
-        });
+        if self.scenario.driver.products || task.damage.is_some() {
+            self.once(("library product", key), &reads, &spans[2..], task.damage, || {
+                // SAFETY: the spans were checked to lie in live mappings, and the driver's mutex keeps others out.
+                unsafe { product.run(workers()) }
+            });
+        }
         let gpu = &self.scenario.gpus[task.device];
-        #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
-        let operations = 2.0 * product.rows as f64 * product.cols as f64 * product.depth as f64;
         let format = if product.a.format == Format::E5m2 { Format::E5m2 } else { product.b.format };
-        let ns = product_ns(gpu.cublaslt.as_ref().ok_or(Cu::NOT_FOUND)?, format, operations)?;
+        let ns = product_ns(gpu, gpu.cublaslt.as_ref().ok_or(Cu::NOT_FOUND)?, format, product.shape())?;
         Ok(Load { resource: Some(Resource::Device(task.device)), amount: ns, floor_ns: floor_ns(gpu, task) })
     }
 
@@ -73,6 +73,10 @@ impl Machine {
     }
 
     fn execute(&mut self, task: &Task, launch: &Launch, effect: &Effect) {
+        let of_a_product = ["gemm_", "matvec_", "fill_uniform_"].iter().any(|start| launch.name.starts_with(start));
+        if of_a_product && !self.scenario.driver.products && task.damage.is_none() {
+            return;
+        }
         let mut key: Key = (launch.name, launch.arguments.clone());
         if !launch.accumulates() {
             // A chase writes how long it took, and a matrix-vector product adds to its result: neither may be skipped.
@@ -86,7 +90,7 @@ impl Machine {
             return;
         }
         key.1.push(launch.blocks);
-        let stamps: Vec<_> = effect.reads.iter().map(|span| self.stamp(span.at)).collect();
+        let stamps: Vec<_> = effect.reads.iter().map(|span| self.stamp(*span)).collect();
         let known = self.differences.get(&key).filter(|(then, _)| *then == stamps).map(|(_, difference)| *difference);
         let difference = known.unwrap_or_else(|| {
             self.executed += 1;
@@ -140,7 +144,7 @@ impl Machine {
                 let bytes = set as f64 * sweeps;
                 bytes / rate
             }
-            Work::Multiplies { operations, format } => product_ns(&gpu.matmul, format, operations)?,
+            Work::Multiplies { shape, format } => product_ns(gpu, &gpu.matmul, format, shape)?,
             Work::Nothing | Work::Chases { .. } => 0.0,
         })
     }
@@ -191,7 +195,7 @@ impl Machine {
     fn ring_bytes(&mut self, launch: &Launch) -> Result<usize, Cu> {
         let (next, start) = (usize::try_from(launch.arguments[0]).map_err(|_| Cu::ILLEGAL_ADDRESS)?, launch.arguments[1]);
         let start = u32::try_from(start).map_err(|_| Cu::ILLEGAL_ADDRESS)?;
-        let stamp = self.stamp(next);
+        let stamp = self.stamp(Span { at: next, bytes: self.memory.rest(next) });
         if let Some((then, bytes)) = self.rings.get(&(next, start))
             && *then == stamp
         {
@@ -249,12 +253,11 @@ fn stream_rate(gpu: &Gpu, stream: Stream) -> f64 {
     }
 }
 
-fn product_ns(rates: &Matmul, format: Format, operations: f64) -> Result<f64, Cu> {
+fn product_ns(gpu: &Gpu, rates: &Matmul, format: Format, shape: ProductShape) -> Result<f64, Cu> {
     let tflops = match format {
         Format::Bf16 => Some(rates.bf16_tflops),
         Format::E4m3 => rates.e4m3_tflops,
         Format::E5m2 => rates.e5m2_tflops,
     };
-    let ns = rates.seconds(operations, tflops.ok_or(Cu::NO_BINARY_FOR_GPU)?) * 1e9;
-    Ok(ns)
+    Ok(gpu.product_seconds(rates, tflops.ok_or(Cu::NO_BINARY_FOR_GPU)?, shape) * 1e9)
 }

@@ -4,6 +4,8 @@
 
 use half::bf16;
 
+use crate::scenario::ProductShape;
+
 /// Element format of an operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Format {
@@ -55,6 +57,11 @@ pub(crate) struct Product {
 const SLAB: usize = 256;
 
 impl Product {
+    /// What decides how long it takes.
+    pub(crate) fn shape(&self) -> ProductShape {
+        ProductShape { m: self.rows, n: self.cols, k: self.depth, element: self.a.format.bytes() }
+    }
+
     /// Bytes from the first to past the last element of A, B and C.
     pub(crate) fn spans(&self) -> [(usize, usize); 3] {
         [

@@ -7,6 +7,7 @@
 use crate::code::Cu;
 use crate::gemm::{Format, Operand, Product};
 use crate::machine::Span;
+use crate::scenario::ProductShape;
 
 /// How an argument is passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,8 +94,8 @@ pub(crate) enum Work {
     Sweeps { sweeps: f64 },
     /// Follows a ring.
     Chases { steps: u64, past_l1: bool },
-    /// Multiplies matrices: operations.
-    Multiplies { operations: f64, format: Format },
+    /// Multiplies matrices.
+    Multiplies { shape: ProductShape, format: Format },
 }
 
 /// Which of the memory rates applies.
@@ -228,9 +229,7 @@ impl Launch {
             _ => {
                 let product = self.product().ok_or(Cu::INVALID_VALUE)?;
                 let [a, b, c] = product.spans().map(|(at, bytes)| Span { at, bytes });
-                #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
-                let operations = 2.0 * product.rows as f64 * product.cols as f64 * product.depth as f64;
-                Effect { reads: vec![a, b], writes: vec![c], work: Work::Multiplies { operations, format: product.a.format } }
+                Effect { reads: vec![a, b], writes: vec![c], work: Work::Multiplies { shape: product.shape(), format: product.a.format } }
             }
         })
     }

@@ -158,8 +158,8 @@ impl Machine {
     }
 
     /// The stamp of a place.
-    pub(crate) fn stamp(&self, at: usize) -> Stamp {
-        match self.memory.generation(at) {
+    pub(crate) fn stamp(&self, span: Span) -> Stamp {
+        match self.memory.generation(span.at, span.bytes) {
             Some((generation, true)) => (generation, 0),
             Some((generation, false)) => (generation, self.epoch),
             None => (self.host_writes, self.epoch),
@@ -169,7 +169,7 @@ impl Machine {
     /// Does the contents unless they are provably there already; see the module's text.
     pub(crate) fn once(&mut self, key: Key, reads: &[Span], writes: &[Span], damage: Option<Damage>, run: impl FnOnce()) {
         let pure = !reads.iter().any(|read| writes.iter().any(|write| read.overlaps(*write)));
-        let stamps = |machine: &Self| reads.iter().chain(writes).map(|span| machine.stamp(span.at)).collect::<Vec<_>>();
+        let stamps = |machine: &Self| reads.iter().chain(writes).map(|span| machine.stamp(*span)).collect::<Vec<_>>();
         if pure && damage.is_none() && self.done.get(&key).is_some_and(|known| *known == stamps(self)) {
             return;
         }
@@ -192,8 +192,8 @@ impl Machine {
     /// Notes writes that are not repeatable.
     pub(crate) fn wrote(&mut self, writes: &[Span]) {
         for span in writes {
-            if self.memory.generation(span.at).is_some() {
-                self.memory.written(span.at);
+            if self.memory.generation(span.at, span.bytes).is_some() {
+                self.memory.written(span.at, span.bytes);
             } else {
                 self.host_writes += 1;
             }

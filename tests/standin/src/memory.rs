@@ -1,8 +1,8 @@
 //! Memory that really exists: device allocations and page-locked host memory, as anonymous mappings of this process.
 //!
 //! A device address is the address of the mapping, so that kernels compiled for the host run on it unchanged, and addresses are unique over
-//! all devices as under unified addressing. Mappings reserve nothing: only touched pages cost anything. Each block carries a *generation*,
-//! raised by every write to it that this driver performs; equal generations therefore mean equal contents.
+//! all devices as under unified addressing. Mappings reserve nothing: only touched pages cost anything. Every part of a block carries a
+//! *generation*, raised by every write to it that this driver performs; equal generations therefore mean equal contents.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +28,31 @@ pub(crate) enum Place {
 struct Block {
     bytes: usize,
     place: Place,
+    /// Of parts that were not written since.
     generation: u64,
+    /// Parts written since, by their start: end and generation. No two overlap.
+    written: BTreeMap<usize, (usize, u64)>,
+}
+
+impl Block {
+    /// Starts of the parts that overlap with a range.
+    fn parts(&self, at: usize, end: usize) -> impl Iterator<Item = (usize, (usize, u64))> + '_ {
+        self.written.range(..end).rev().take_while(move |(_, (part_end, _))| *part_end > at).map(|(start, part)| (*start, *part))
+    }
+
+    fn write(&mut self, at: usize, end: usize, generation: u64) {
+        let old: Vec<_> = self.parts(at, end).collect();
+        for (start, (old_end, old_generation)) in old {
+            self.written.remove(&start);
+            if start < at {
+                self.written.insert(start, (at, old_generation));
+            }
+            if old_end > end {
+                self.written.insert(end, (old_end, old_generation));
+            }
+        }
+        self.written.insert(at, (end, generation));
+    }
 }
 
 /// All blocks, by address.
@@ -68,7 +92,7 @@ impl Memory {
 
     fn insert(&mut self, address: usize, bytes: usize, place: Place) {
         self.generations += 1;
-        self.blocks.insert(address, Block { bytes, place, generation: self.generations });
+        self.blocks.insert(address, Block { bytes, place, generation: self.generations, written: BTreeMap::new() });
     }
 
     /// Gives back the block that starts at `address` if it is of the wanted kind.
@@ -94,19 +118,21 @@ impl Memory {
         self.block(address, 1).map_or(0, |(start, block)| start + block.bytes - address)
     }
 
-    /// The number of the block's last write by this driver, and whether only this driver can write it; `None` outside all blocks.
-    pub(crate) fn generation(&self, address: usize) -> Option<(u64, bool)> {
-        self.block(address, 1).map(|(_, block)| (block.generation, matches!(block.place, Place::Device(_))))
+    /// The number of the last write to a range by this driver, and whether only this driver can write it; `None` outside all blocks.
+    pub(crate) fn generation(&self, address: usize, bytes: usize) -> Option<(u64, bool)> {
+        let (_, block) = self.block(address, 1)?;
+        let last = block.parts(address, address.saturating_add(bytes.max(1))).map(|(_, (_, generation))| generation).max();
+        Some((last.unwrap_or(block.generation), matches!(block.place, Place::Device(_))))
     }
 
-    /// Notes that the block at `address` was written.
-    pub(crate) fn written(&mut self, address: usize) {
+    /// Notes that a range was written.
+    pub(crate) fn written(&mut self, address: usize, bytes: usize) {
         self.generations += 1;
         let generation = self.generations;
         if let Some((start, block)) = self.blocks.range_mut(..=address).next_back()
             && start + block.bytes > address
         {
-            block.generation = generation;
+            block.write(address, address.saturating_add(bytes.max(1)), generation);
         }
     }
 
@@ -136,4 +162,31 @@ impl Memory {
 pub(crate) fn footprint(bytes: usize) -> u64 {
     let bytes = bytes as u64;
     if bytes < PAGE / 2 { bytes.next_multiple_of(512) } else { bytes.next_multiple_of(PAGE) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_as_new_as_the_last_write_that_touched_it() {
+        let mut memory = Memory::default();
+        let at = memory.allocate(1000, Place::Device(0)).unwrap();
+        let of = |memory: &Memory, from: usize, bytes: usize| memory.generation(at + from, bytes).unwrap().0;
+        let untouched = of(&memory, 0, 1000);
+        memory.written(at + 100, 100);
+        let first = of(&memory, 100, 100);
+        memory.written(at + 300, 100);
+        assert!(untouched < first && first < of(&memory, 300, 100));
+        assert_eq!([of(&memory, 0, 100), of(&memory, 200, 100), of(&memory, 100, 100)], [untouched, untouched, first]);
+        assert_eq!(of(&memory, 0, 1000), of(&memory, 399, 1));
+        // A write in the middle leaves both ends as they were; one across everything leaves nothing.
+        memory.written(at + 140, 20);
+        assert_eq!([of(&memory, 100, 40), of(&memory, 160, 40)], [first, first]);
+        assert!(of(&memory, 159, 1) > of(&memory, 300, 100));
+        memory.written(at + 50, 500);
+        assert_eq!(of(&memory, 100, 1), of(&memory, 549, 1));
+        assert_eq!(of(&memory, 550, 450), untouched);
+        memory.release(at, |_| true).unwrap();
+    }
 }

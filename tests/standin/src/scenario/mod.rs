@@ -8,8 +8,10 @@ use std::fmt;
 
 use serde::Deserialize;
 
+mod product;
 mod read;
 
+pub use product::{ProductShape, Tiles};
 pub(crate) use read::uuid_bytes;
 
 /// Why a scenario could not be used; the text names the key.
@@ -75,6 +77,10 @@ pub struct Driver {
     /// Peers whose memory a GPU may reach at a time; absent: as many as there are.
     #[serde(default)]
     pub most_peers: Option<usize>,
+    /// Whether matrices hold what they should: off, products, their random factors and their checks take time and touch nothing, which machines
+    /// of full size need.
+    #[serde(default = "yes")]
+    pub products: bool,
     /// GPUs in the order in which NVML counts them; CUDA's order when empty.
     #[serde(default)]
     pub nvml_order: Vec<usize>,
@@ -368,7 +374,7 @@ pub struct Cache {
     pub dram_ns: f64,
 }
 
-/// True matrix rates: time = `overhead_us` + operations / rate.
+/// True matrix rates: time = `overhead_us` + operations / rate, or what tiles make of it.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Matmul {
@@ -383,6 +389,9 @@ pub struct Matmul {
     /// Fixed time per multiplication: makes small shapes less efficient.
     #[serde(default)]
     pub overhead_us: f64,
+    /// Whether the result is cut into tiles, which take their time in waves.
+    #[serde(default)]
+    pub tiles: Tiles,
 }
 
 /// True rates between host and device, one direction alone and both at once (per direction).

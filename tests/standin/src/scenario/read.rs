@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::{Gpu, Link, Matmul, Scenario, ScenarioError};
+use super::{Gpu, Link, Scenario, ScenarioError};
 
 /// Bytes in one MiB.
 const MIB: u64 = 1 << 20;
@@ -127,14 +127,6 @@ impl Scenario {
             *rate *= both;
         }
         Some(link)
-    }
-}
-
-impl Matmul {
-    /// True seconds of one multiplication of this many operations at one of the rates.
-    #[must_use]
-    pub fn seconds(&self, operations: f64, tflops: f64) -> f64 {
-        self.overhead_us * 1e-6 + operations / (tflops * 1e12)
     }
 }
 
