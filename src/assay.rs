@@ -126,6 +126,9 @@ pub fn run(
             keep(&record)?;
             written = Instant::now();
         }
+        if probe_ends {
+            lab.rig.tidy();
+        }
     }
     record.complete = !stopped();
     keep(&record)?;
@@ -165,11 +168,14 @@ fn failed(case: &Case, error: &Error) -> Outcome {
 /// Every case to run with its share of the time. Probes that this machine cannot run at all are waived in the record here.
 fn errands<'a>(machine: &Machine, request: &Request<'a>, record: &mut Run) -> Vec<Errand<'a>> {
     let (gpus, effort) = (&request.gpus, request.effort);
+    // What is worth measuring of one GPU depends on what is measured beside it.
+    let mut asked = machine.clone();
+    asked.gpus.retain(|gpu| gpus.contains(&gpu.index));
     let mut errands = Vec::new();
     for &probe in request.probes {
         match probe.needs(machine) {
             Err(waiver) => record.keep(Outcome::Waived { case: Case::new(probe.name()), waiver }),
-            Ok(()) => errands.extend(probe.cases(machine, effort).into_iter().filter(|case| concerns(case, gpus)).map(|case| Errand {
+            Ok(()) => errands.extend(probe.cases(&asked, effort).into_iter().filter(|case| concerns(case, gpus)).map(|case| Errand {
                 probe,
                 budget: Seconds(probe.weight(&case)),
                 case,

@@ -42,6 +42,25 @@ pub(super) fn open(machine: &Machine, bench: &Bench) -> Result<std::result::Resu
     Ok(Err(Waiver::LibraryMissing { library: NAME.to_owned(), sought, remedy }))
 }
 
+/// The same, kept open for the next case on this GPU.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn kept(lab: &mut Lab<'_>, index: u32, bench: &Bench) -> Result<std::result::Result<CublasLt, Waiver>> {
+    if let Some((_, library)) = lab.rig.library.as_ref().filter(|(gpu, _)| *gpu == index) {
+        return Ok(Ok(library.clone()));
+    }
+    lab.rig.library = None;
+    let opened = open(lab.machine, bench)?;
+    lab.rig.library = opened.as_ref().ok().map(|library| (index, library.clone()));
+    Ok(opened)
+}
+
+/// Whether a library was found that may be the one.
+pub(super) fn is_found(machine: &Machine) -> bool {
+    machine.libraries.iter().any(|library| library.name.starts_with(NAME) && library.path.is_some())
+}
+
 /// What a handle and its first product take of the device's memory.
 pub(super) fn memory(case: &Case, gpu: &Gpu, lab: &mut Lab<'_>) -> Result<Outcome> {
     let bench = lab.bench(gpu.index)?;

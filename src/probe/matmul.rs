@@ -6,32 +6,40 @@
 //! Operands are uniform in [−1, 1), because the values matter: with zeros a GPU draws less power and runs up to a sixth faster. They rotate
 //! over several sets, so that small operands do not come from the cache: together at least twice the second level.
 //!
-//! The result of every set is checked afterwards, see [`freivalds`](super::freivalds). It is filled with NaN before, so that what was not
-//! written is seen as well. What is checked is the last product of each set: a fault that came and went within the batches, and whose result
+//! **For calibration** the shapes of [`DESIGN`] are measured too, from which a model predicts those of any other shape. They are many, and the
+//! model is not surer than some percent: each is sampled for some milliseconds, and by one engine: cublasLt where it is found, in the library's
+//! first suggestion, since that is what frameworks run, or else the own kernel.
+//!
+//! The result of every set (of up to 64, where there are more) is checked afterwards, see [`freivalds`](super::freivalds). It is filled with NaN before,
+//! so that what was not written is seen as well. What is checked is the last product of each set: a fault that came and went within the batches, and whose result
 //! a later product overwrote, is not seen here (`selftest` and longer tests of the machine's soundness look for those). Nor is one wrong
 //! element whose error is no larger than rounding may add up to in its row.
 
 use super::facts::{count, gpu_on, l2, needs_capability, needs_gpu, unknown, usable};
 use super::freivalds::{Arithmetic, Freivalds};
 use super::lt;
+use super::operands::{Set, Sets, sets};
 use super::rig::{Bench, operation, too_large, waived};
-use super::shapes::{Shape, room, shapes};
+use super::shapes::{calibrates, room, shapes};
 use super::{Effort, Lab, Probe};
 use crate::error::{Error, Result};
 use crate::gpu::prebuilt::GEMM_LAUNCH;
-use crate::gpu::{
-    self, DeviceBuffer, FillUniformBf16, FillUniformE4m3, GemmBf16, GemmE4m3, LtFormat, LtPlan, MatvecBf16, MatvecE4m3,
-    MatvecTransposedBf16, MatvecTransposedE4m3,
-};
+use crate::gpu::{self, GemmBf16, GemmE4m3, In, LtFormat, LtPlan, MatvecBf16, MatvecE4m3, MatvecTransposedBf16, MatvecTransposedE4m3, Out};
 use crate::machine::Machine;
-use crate::measure::{Case, Clock, GpuClock, Outcome, Trial, Waiver, Work};
+use crate::measure::{Case, Clock, DESIGN, GemmShape, GpuClock, Outcome, Trial, Waiver, Work};
 use crate::units::{Bytes, Seconds};
 
 /// Products that each of the library's suggestions is tried for.
 const TRIED: u64 = 3;
 
-/// Sets of operands at most.
-const MOST_SETS: u64 = 64;
+/// Sets whose results are checked at most: the first, the last, and others evenly between them.
+const CHECKED: u64 = 64;
+
+/// Target half-width of the interval of products that calibrate. The model's own error is a few percent.
+const CALIBRATING: f64 = 0.03;
+
+/// Share of a usual case's time that one of them gets: together as much as a dozen cases.
+const SHORT: f64 = 0.1;
 
 /// What the checking vector's seed differs in from the data's.
 const CHECK_SEED: u64 = 0x5eed;
@@ -39,8 +47,9 @@ const CHECK_SEED: u64 = 0x5eed;
 /// The `matmul` probe.
 pub(super) struct Matmul;
 
+/// Format of the factors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
+pub(super) enum Format {
     Bf16,
     E4m3,
 }
@@ -56,7 +65,7 @@ impl Format {
     }
 
     /// Bytes of an operand's element.
-    const fn element(self) -> u64 {
+    pub(super) const fn element(self) -> u64 {
         match self {
             Self::Bf16 => 2,
             Self::E4m3 => 1,
@@ -92,7 +101,7 @@ impl Probe for Matmul {
     }
 
     fn about(&self) -> &'static str {
-        "matrix products in BF16 and FP8: a large square and a transformer's shapes, by own kernel and by cublasLt"
+        "matrix products in BF16 and FP8: a large square, a transformer's shapes and those that calibrate, by own kernel and by cublasLt"
     }
 
     fn needs(&self, machine: &Machine) -> Result<(), Waiver> {
@@ -101,23 +110,30 @@ impl Probe for Matmul {
 
     fn cases(&self, machine: &Machine, effort: Effort) -> Vec<Case> {
         let alone = machine.gpus.len() == 1;
+        let best = if lt::is_found(machine) { "cublaslt" } else { "own" };
         let mut cases = Vec::new();
         for gpu in &machine.gpus {
+            let case = |format: Format, engine: &str, shape: GemmShape| {
+                let case = Case::new(&format!("matmul.{}", format.name())).word("engine", engine);
+                case.count("m", shape.m).count("n", shape.n).count("k", shape.k).count("gpu", u64::from(gpu.index))
+            };
+            if calibrates(gpu, &machine.gpus, effort) {
+                cases.extend(Format::ALL.iter().flat_map(|&format| DESIGN.map(|shape| case(format, best, shape))));
+            }
             for shape in shapes(gpu, effort, alone) {
-                for format in Format::ALL {
-                    cases.extend(["own", "cublaslt"].map(|engine| {
-                        let case = Case::new(&format!("matmul.{}", format.name())).word("engine", engine);
-                        case.count("m", shape.m).count("n", shape.n).count("k", shape.k).count("gpu", u64::from(gpu.index))
-                    }));
-                }
+                cases.extend(Format::ALL.iter().flat_map(|&format| ["own", "cublaslt"].map(|engine| case(format, engine, shape))));
             }
         }
         cases
     }
 
     fn weight(&self, case: &Case) -> f64 {
+        let shape = shape(case).ok();
+        if shape.is_some_and(|shape| DESIGN.contains(&shape)) {
+            return SHORT;
+        }
         // Clocks settle slowly under a large product; a product of few tokens is over before they move.
-        if case.get_count("m").is_some_and(|m| m > 64) { 2.0 } else { 0.5 }
+        if shape.is_some_and(|shape| shape.m > 64) { 2.0 } else { 0.5 }
     }
 
     fn run(&self, case: &Case, lab: &mut Lab<'_>) -> Result<Outcome> {
@@ -127,7 +143,7 @@ impl Probe for Matmul {
         if let Err(waiver) = needs_capability(gpu, format.capability()) {
             return Ok(waived(case, waiver));
         }
-        let shape = Shape { m: count(case, "m")?, n: count(case, "n")?, k: count(case, "k")? };
+        let shape = shape(case)?;
         let needed = shape.bytes(format.element());
         if needed > room(gpu) {
             return Ok(too_large(case, needed, room(gpu)));
@@ -136,16 +152,24 @@ impl Probe for Matmul {
         let engine = match case.get_word("engine") {
             Some("own") if own_kernel(&bench, format) => Engine::Own,
             Some("own") => return Ok(waived(case, Waiver::Unsupported { what: format!("the {name} kernel on this chip") })),
-            Some("cublaslt") => match library(case, lab, &bench, format, shape)? {
+            Some("cublaslt") => match library(case, lab, gpu.index, &bench, format, shape)? {
                 Ok(engine) => engine,
                 Err(outcome) => return Ok(outcome),
             },
             _ => return Err(unknown(case)),
         };
-        let sets = (l2(gpu) * 2).0.div_ceil(needed.0.max(1)).min(usable(gpu).0 / needed.0.max(1)).clamp(1, MOST_SETS);
-        let mut trial = Product::new(&bench, engine, format, shape, sets, lab.seed)?;
+        // Half of the memory for each format.
+        let count = sets(shape, format.element(), l2(gpu) * 2, usable(gpu) / 2);
+        let sets = lab.rig.sets(&bench, gpu.index, format, shape, count, lab.seed)?;
+        let rotation = sets.bytes();
+        let mut trial = Product { bench: bench.clone(), engine, format, shape, sets, seed: lab.seed, iterations: 0 };
         let mut clock = GpuClock::with_stream(bench.stream.clone())?;
-        trial.choose(&mut clock)?;
+        let mut plan = lab.plan(2.0);
+        if DESIGN.contains(&shape) {
+            plan.stop.target = plan.stop.target.max(CALIBRATING);
+        } else {
+            trial.choose(&mut clock)?;
+        }
         // The library's FP8 plans let the tensor cores keep fewer bits of the sums than FP32 has.
         let fast = format == Format::E4m3 && matches!(trial.engine, Engine::Library { .. });
         let sums = if fast { "fp32, fast accumulation" } else { "fp32" };
@@ -156,11 +180,16 @@ impl Probe for Matmul {
             ("workspace", workspace),
             ("data", "uniform in [-1, 1)".into()),
             ("seed", lab.seed.to_string()),
-            ("rotation", (needed * sets).to_string()),
+            ("rotation", rotation.to_string()),
             ("sums", sums.into()),
         ];
-        lab.time(case, gpu.index, &mut clock, &mut trial, &lab.plan(2.0), conditions)
+        lab.time(case, gpu.index, &mut clock, &mut trial, &plan, conditions)
     }
+}
+
+/// The shape that a case names.
+fn shape(case: &Case) -> Result<GemmShape> {
+    Ok(GemmShape { m: count(case, "m")?, n: count(case, "n")?, k: count(case, "k")? })
 }
 
 fn own_kernel(bench: &Bench, format: Format) -> bool {
@@ -171,8 +200,15 @@ fn own_kernel(bench: &Bench, format: Format) -> bool {
 }
 
 /// The library's plan for a product, or the waiver of the case.
-fn library(case: &Case, lab: &Lab<'_>, bench: &Bench, format: Format, shape: Shape) -> Result<std::result::Result<Engine, Outcome>> {
-    let library = match lt::open(lab.machine, bench)? {
+fn library(
+    case: &Case,
+    lab: &mut Lab<'_>,
+    index: u32,
+    bench: &Bench,
+    format: Format,
+    shape: GemmShape,
+) -> Result<std::result::Result<Engine, Outcome>> {
+    let library = match lt::kept(lab, index, bench)? {
         Ok(library) => library,
         Err(waiver) => return Ok(Err(waived(case, waiver))),
     };
@@ -188,7 +224,7 @@ fn library(case: &Case, lab: &Lab<'_>, bench: &Bench, format: Format, shape: Sha
 }
 
 /// A shape as the kernels take it.
-fn extents(shape: Shape) -> Result<[u32; 3]> {
+fn extents(shape: GemmShape) -> Result<[u32; 3]> {
     let [m, n, k] = [shape.m, shape.n, shape.k].map(u32::try_from);
     match (m, n, k) {
         (Ok(m), Ok(n), Ok(k)) => Ok([m, n, k]),
@@ -215,46 +251,18 @@ impl Engine {
     }
 }
 
-/// One set of matrices.
-struct Set {
-    a: DeviceBuffer,
-    b: DeviceBuffer,
-    c: DeviceBuffer,
-}
-
 /// A product over rotating sets of matrices.
 struct Product {
     bench: Bench,
     engine: Engine,
     format: Format,
-    shape: Shape,
-    sets: Vec<Set>,
+    shape: GemmShape,
+    sets: Sets,
     seed: u64,
     iterations: u64,
 }
 
 impl Product {
-    fn new(bench: &Bench, engine: Engine, format: Format, shape: Shape, sets: u64, seed: u64) -> Result<Self> {
-        let Shape { m, n, k } = shape;
-        let operand = |elements: u64, seed: u64| -> Result<DeviceBuffer> {
-            let buffer = bench.gpu.allocate(Bytes(elements * format.element()))?;
-            match format {
-                Format::Bf16 => bench.launch(&FillUniformBf16 { out: buffer.output(), n: elements, seed, scale: 1.0 })?,
-                Format::E4m3 => bench.launch(&FillUniformE4m3 { out: buffer.output(), n: elements, seed, scale: 1.0 })?,
-            }
-            Ok(buffer)
-        };
-        let set = |index: u64| -> Result<Set> {
-            let c = bench.gpu.allocate_elements::<u16>(m * n)?;
-            // All ones is a NaN.
-            bench.stream.set(c.view::<u8>(), 0xff)?;
-            let seed = seed.wrapping_add(2 * index);
-            Ok(Set { a: operand(m * k, seed)?, b: operand(n * k, seed.wrapping_add(1))?, c })
-        };
-        let sets = (0..sets).map(set).collect::<Result<_>>()?;
-        Ok(Self { bench: bench.clone(), engine, format, shape, sets, seed, iterations: 0 })
-    }
-
     /// Try the library's suggestions and keep the fastest.
     fn choose(&mut self, clock: &mut GpuClock) -> Result<()> {
         let Engine::Library { plan, .. } = &self.engine else { return Ok(()) };
@@ -276,22 +284,22 @@ impl Product {
         Ok(())
     }
 
-    fn once(&self, set: &Set) -> Result<()> {
+    fn once(&self, set: &Set<'_>) -> Result<()> {
         let stream = &self.bench.stream;
         let [m, n, k] = extents(self.shape)?;
-        let Set { a, b, c } = set;
+        let Set { a, b, c } = *set;
         let blocks = m.div_ceil(GEMM_LAUNCH.tile_m).saturating_mul(n.div_ceil(GEMM_LAUNCH.tile_n));
         let launch = gpu::Shape { shared: GEMM_LAUNCH.shared_bytes, ..gpu::Shape::line(blocks, GEMM_LAUNCH.block) };
         match (&self.engine, self.format) {
-            (Engine::Own, Format::Bf16) => stream.launch(&GemmBf16 { a: a.input(), b: b.input(), c: c.output(), m, n, k }, launch),
-            (Engine::Own, Format::E4m3) => stream.launch(&GemmE4m3 { a: a.input(), b: b.input(), c: c.output(), m, n, k }, launch),
-            (Engine::Library { plan, .. }, _) => plan.enqueue(stream, a.view(), b.view(), c.view()),
+            (Engine::Own, Format::Bf16) => stream.launch(&GemmBf16 { a: In(a.cast()?), b: In(b.cast()?), c: Out(c), m, n, k }, launch),
+            (Engine::Own, Format::E4m3) => stream.launch(&GemmE4m3 { a: In(a), b: In(b), c: Out(c), m, n, k }, launch),
+            (Engine::Library { plan, .. }, _) => plan.enqueue(stream, a, b, c),
         }
     }
 
     /// Compare `C·x` with `A·(Bᵀ·x)` for every vector of the test.
-    fn check_set(&self, set: &Set) -> Result<Option<String>> {
-        let Shape { m, n, k } = self.shape;
+    fn check_set(&self, set: &Set<'_>) -> Result<Option<String>> {
+        let GemmShape { m, n, k } = self.shape;
         let (bench, stream) = (&self.bench, &self.bench.stream);
         let test = Freivalds::new(self.format.arithmetic(), n, k, 1.0, self.seed ^ CHECK_SEED);
         let vector = |length: u64| bench.gpu.allocate_elements::<f64>(length);
@@ -303,17 +311,17 @@ impl Product {
             }
             match self.format {
                 Format::Bf16 => {
-                    let (a, b) = (set.a.input(), set.b.input());
+                    let (a, b) = (In(set.a.cast()?), In(set.b.cast()?));
                     bench.launch(&MatvecTransposedBf16 { a: b, x: x.input(), y: through_b.output(), rows: n, cols: k })?;
                     bench.launch(&MatvecBf16 { a, x: through_b.input(), y: reference.output(), rows: m, cols: k })?;
                 }
                 Format::E4m3 => {
-                    let (a, b) = (set.a.input(), set.b.input());
+                    let (a, b) = (In(set.a), In(set.b));
                     bench.launch(&MatvecTransposedE4m3 { a: b, x: x.input(), y: through_b.output(), rows: n, cols: k })?;
                     bench.launch(&MatvecE4m3 { a, x: through_b.input(), y: reference.output(), rows: m, cols: k })?;
                 }
             }
-            bench.launch(&MatvecBf16 { a: set.c.input(), x: x.input(), y: product.output(), rows: m, cols: n })?;
+            bench.launch(&MatvecBf16 { a: In(set.c), x: x.input(), y: product.output(), rows: m, cols: n })?;
             let (product, reference) = (product.read::<f64>(stream, m)?, reference.read::<f64>(stream, m)?);
             if let Some(wrong) = test.compare(&product, &reference)? {
                 return Ok(Some(wrong));
@@ -326,10 +334,7 @@ impl Product {
 impl Trial for Product {
     fn enqueue(&mut self, iterations: u64) -> Result<()> {
         for iteration in self.iterations..self.iterations + iterations {
-            let index = (iteration % self.sets.len().max(1) as u64) as usize;
-            if let Some(set) = self.sets.get(index) {
-                self.once(set)?;
-            }
+            self.once(&self.sets.get(iteration % self.sets.count())?)?;
         }
         self.iterations += iterations;
         Ok(())
@@ -345,12 +350,33 @@ impl Trial for Product {
     }
 
     fn check(&mut self) -> Result<Option<String>> {
-        let used = self.iterations.min(self.sets.len() as u64) as usize;
-        for (index, set) in self.sets.iter().take(used).enumerate() {
-            if let Some(wrong) = self.check_set(set)? {
+        for index in checked(self.iterations.min(self.sets.count())) {
+            if let Some(wrong) = self.check_set(&self.sets.get(index)?)? {
                 return Ok(Some(format!("set {index}: {wrong}")));
             }
         }
         Ok(None)
+    }
+}
+
+/// Which of so many sets are checked.
+fn checked(used: u64) -> impl Iterator<Item = u64> {
+    let count = used.min(CHECKED);
+    (0..count).map(move |index| if count == used { index } else { index * (used - 1) / (count - 1) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_and_the_last_set_are_always_checked() {
+        assert_eq!(checked(0).count(), 0);
+        assert_eq!(checked(3).collect::<Vec<_>>(), [0, 1, 2]);
+        for used in [64, 65, 1000, 5000] {
+            let sets: Vec<u64> = checked(used).collect();
+            assert_eq!((sets.len(), sets[0], sets[63]), (64, 0, used - 1));
+            assert!(sets.windows(2).all(|pair| pair[0] < pair[1]));
+        }
     }
 }

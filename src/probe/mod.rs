@@ -15,6 +15,7 @@ mod launch;
 mod lt;
 mod matmul;
 mod memory;
+mod operands;
 mod peer;
 mod pinned;
 mod rig;

@@ -1,8 +1,9 @@
 //! What stays open between cases: the driver, the devices, pinned host memory.
 //!
 //! Opening a GPU takes a few hundred milliseconds and pinning a gibibyte of host memory about as long, which is more than most cases may
-//! sample. So the [`Rig`] opens what a case asks for on its first use and keeps it for the next. Device memory is not kept: allocating and
-//! freeing it takes a millisecond, and what is held could not be measured by the `memory` probe.
+//! sample. So the [`Rig`] opens what a case asks for on its first use and keeps it for the next. Device memory is not kept beyond a probe:
+//! allocating and freeing it takes a millisecond, and what is held could not be measured by the `memory` probe. Within the `matmul` probe, whose
+//! cases are shorter than that, it is.
 //!
 //! A [`Bench`] is one opened GPU with a stream to measure on. Cases are timed by a [`GpuClock`], except where the host takes part in the work.
 
@@ -13,11 +14,13 @@ use std::sync::Arc;
 
 use super::Lab;
 use super::facts::unknown;
+use super::operands::Operands;
 use super::pinned::Pinned;
 use crate::error::{Error, Result};
 use crate::gpu::reference::pattern_word;
 use crate::gpu::{
-    DeviceBuffer, Driver, Event, FillPattern, Float4, Gpu, Kernel, Out, PeerAccess, Shape, Stream, VerifyEqual, VerifyPattern, View,
+    CublasLt, DeviceBuffer, Driver, Event, FillPattern, Float4, Gpu, Kernel, Out, PeerAccess, Shape, Stream, VerifyEqual, VerifyPattern,
+    View,
 };
 use crate::machine::Machine;
 use crate::machine::nvml::Nvml;
@@ -38,6 +41,10 @@ pub struct Rig {
     /// Absent where there is no NVML; the run's facts say why.
     nvml: OnceCell<Option<Nvml>>,
     checksums: HashMap<(u64, u64), [u32; 4]>,
+    /// Matrices of the `matmul` probe, on one GPU at a time.
+    pub(super) operands: Vec<Rc<Operands>>,
+    /// cublasLt, opened for the `matmul` probe on one GPU at a time: loading it anew for every case would take longer than the case.
+    pub(super) library: Option<(u32, CublasLt)>,
 }
 
 /// One opened GPU and a stream on it. Clones are the same.
@@ -84,10 +91,17 @@ impl Rig {
 
     /// Close the GPU with this index and give back what was held on it, so that the next case finds it untouched by this program.
     pub(super) fn close(&mut self, index: u32) {
+        self.tidy();
         self.peers.retain(|(from, to), _| ![*from, *to].contains(&index));
         // Pinned memory keeps the GPU open that it was asked of, and which one that was is not worth remembering.
         self.pinned.clear();
         self.benches.remove(&index);
+    }
+
+    /// Give back what a probe kept for its next case, once it has none.
+    pub fn tidy(&mut self) {
+        self.operands.clear();
+        self.library = None;
     }
 
     /// Let the GPU with index `from` access the memory of `to`, until the GPUs are closed or another pair needs the room.

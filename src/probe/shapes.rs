@@ -7,7 +7,8 @@
 //! reading the weights.
 
 use crate::machine::Gpu;
-use crate::units::{Bytes, Flops};
+use crate::measure::GemmShape;
+use crate::units::Bytes;
 
 use super::Effort;
 use super::facts::usable;
@@ -27,33 +28,6 @@ const DECODE: [u64; 3] = [1, 16, 64];
 /// Output and input features of the projections.
 const PROJECTIONS: [(u64, u64); 4] = [(6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336)];
 
-/// `C[m, n] = A[m, k] · B[n, k]ᵀ`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
-    /// Rows of A and C: tokens.
-    pub(super) m: u64,
-    /// Rows of B, columns of C: output features.
-    pub(super) n: u64,
-    /// Columns of A and B: input features.
-    pub(super) k: u64,
-}
-
-impl Shape {
-    const fn square(side: u64) -> Self {
-        Self { m: side, n: side, k: side }
-    }
-
-    /// 2·m·n·k: a multiplication and an addition for each product.
-    pub(super) fn flops(self) -> Flops {
-        Flops(2.0 * self.m as f64 * self.n as f64 * self.k as f64)
-    }
-
-    /// Bytes of A, B and C, with inputs of `element` bytes and a result of two: the least that one product must move.
-    pub(super) const fn bytes(self, element: u64) -> Bytes {
-        Bytes((self.m + self.n) * self.k * element + self.m * self.n * 2)
-    }
-}
-
 /// Device memory that one product's matrices may take: a quarter of what is usable, which leaves room to rotate over several sets of them
 /// and for a library's workspace.
 pub(super) fn room(gpu: &Gpu) -> Bytes {
@@ -64,19 +38,31 @@ pub(super) fn room(gpu: &Gpu) -> Bytes {
 ///
 /// The square is the largest power of two that fits, and the same for all element sizes so that their rates compare. A quick run of many GPUs
 /// keeps to the square: it finds a slow GPU, and the projections of one GPU hold for all of the same model.
-pub(super) fn shapes(gpu: &Gpu, effort: Effort, alone: bool) -> Vec<Shape> {
+pub(super) fn shapes(gpu: &Gpu, effort: Effort, alone: bool) -> Vec<GemmShape> {
     let mut side = SQUARE;
-    while side > LEAST_SQUARE && Shape::square(side).bytes(2) > room(gpu) {
+    while side > LEAST_SQUARE && GemmShape::square(side).bytes(2) > room(gpu) {
         side /= 2;
     }
-    let mut shapes = vec![Shape::square(side)];
+    let mut shapes = vec![GemmShape::square(side)];
     if effort > Effort::Quick || alone {
-        shapes.extend(PROJECTIONS.map(|(n, k)| Shape { m: TOKENS, n, k }));
+        shapes.extend(PROJECTIONS.map(|(n, k)| GemmShape { m: TOKENS, n, k }));
     }
     if effort > Effort::Quick {
-        shapes.extend(DECODE.iter().flat_map(|&m| PROJECTIONS.map(|(n, k)| Shape { m, n, k })));
+        shapes.extend(DECODE.iter().flat_map(|&m| PROJECTIONS.map(|(n, k)| GemmShape { m, n, k })));
     }
     shapes
+}
+
+/// Whether the shapes that calibrate are measured on `gpu`, beside which `all` are.
+///
+/// A GPU alone always has the time. Of many, the first of each model is measured, and all of them where precision may take its time: what
+/// one does with a shape all of the same model do.
+pub(super) fn calibrates(gpu: &Gpu, all: &[Gpu], effort: Effort) -> bool {
+    match effort {
+        Effort::Quick => all.len() == 1,
+        Effort::Standard => all.iter().find(|other| other.name == gpu.name).is_some_and(|first| first.index == gpu.index),
+        Effort::Thorough => true,
+    }
 }
 
 #[cfg(test)]
@@ -88,10 +74,10 @@ mod tests {
     fn the_square_is_the_largest_power_of_two_that_fits() {
         for (gib, side) in [(80, 8192), (8, 8192), (2, 4096), (1, 4096)] {
             let shapes = shapes(&gpu(0, Bytes::gib(gib), Bytes::mib(50)), Effort::Quick, false);
-            assert_eq!(shapes, [Shape::square(side)], "{gib} GiB");
+            assert_eq!(shapes, [GemmShape::square(side)], "{gib} GiB");
         }
         let tiny = shapes(&gpu(0, Bytes::mib(1), Bytes::mib(50)), Effort::Quick, false);
-        assert_eq!(tiny, [Shape::square(LEAST_SQUARE)], "the case exists, and is waived");
+        assert_eq!(tiny, [GemmShape::square(LEAST_SQUARE)], "the case exists, and is waived");
     }
 
     #[test]
@@ -111,9 +97,23 @@ mod tests {
     }
 
     #[test]
-    fn work_is_counted_as_the_field_counts_it() {
-        let shape = Shape { m: 2, n: 3, k: 5 };
-        assert_eq!(shape.flops(), Flops(60.0));
-        assert_eq!(shape.bytes(1), Bytes(25 + 12));
+    fn one_gpu_of_each_model_calibrates_unless_there_is_time_for_all() {
+        let mut all: Vec<Gpu> = (0..4).map(|index| gpu(index, Bytes::gib(80), Bytes::mib(50))).collect();
+        all[2].name = "Other".into();
+        let who = |all: &[Gpu], effort| all.iter().filter(|gpu| calibrates(gpu, all, effort)).map(|gpu| gpu.index).collect::<Vec<_>>();
+        assert_eq!(who(&all, Effort::Quick), [0u32; 0]);
+        assert_eq!(who(&all[1..2], Effort::Quick), [1]);
+        assert_eq!(who(&all, Effort::Standard), [0, 2]);
+        assert_eq!(who(&all[1..], Effort::Standard), [1, 2]);
+        assert_eq!(who(&all, Effort::Thorough), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn nothing_that_calibrates_is_measured_twice() {
+        let shapes = shapes(&gpu(0, Bytes::gib(80), Bytes::mib(50)), Effort::Thorough, true);
+        assert!(!shapes.iter().any(|shape| crate::measure::DESIGN.contains(shape)));
+        for shape in crate::measure::DESIGN {
+            assert!(shape.n % 8 == 0 && shape.k % 16 == 0, "{shape:?} does not suit the kernels");
+        }
     }
 }

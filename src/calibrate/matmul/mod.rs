@@ -13,31 +13,19 @@
 //!
 //! Time is monotone in `m`: every part of the physics is, and the field takes the computed time itself as a coordinate in place of `m`.
 
-mod design;
 mod fit;
 mod physics;
 mod residual;
 #[cfg(test)]
 mod tests;
 
-pub use design::DESIGN;
+pub use crate::measure::{DESIGN, GemmShape};
 
 use self::physics::{Constants, Device};
 use self::residual::Residual;
 use super::Prediction;
 use crate::catalog::{Dtype, GpuModel};
 use crate::units::Seconds;
-
-/// A matrix product: `m × k` times `k × n`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GemmShape {
-    /// Rows of the result: tokens.
-    pub m: u64,
-    /// Columns of the result: output features.
-    pub n: u64,
-    /// Length of the inner products: input features.
-    pub k: u64,
-}
 
 /// One timed product.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,6 +1,41 @@
-//! The shapes that a calibration measures.
+//! The shapes of matrix products, and those that a calibration measures.
+//!
+//! The probe that times them and the model that is fitted to the times stand at different places of the road: what both go by stands here.
 
-use super::GemmShape;
+use crate::units::{Bytes, Flops};
+
+/// A matrix product: `m × k` times `k × n`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GemmShape {
+    /// Rows of the result: tokens.
+    pub m: u64,
+    /// Columns of the result: output features.
+    pub n: u64,
+    /// Length of the inner products: input features.
+    pub k: u64,
+}
+
+impl GemmShape {
+    /// `side × side × side`.
+    pub const fn square(side: u64) -> Self {
+        Self { m: side, n: side, k: side }
+    }
+
+    /// 2·m·n·k: a multiplication and an addition for each product.
+    pub fn flops(self) -> Flops {
+        Flops(2.0 * self.m as f64 * self.n as f64 * self.k as f64)
+    }
+
+    /// Bytes of both factors, with elements of `element` bytes.
+    pub const fn factors(self, element: u64) -> Bytes {
+        Bytes((self.m + self.n) * self.k * element)
+    }
+
+    /// Bytes of the factors and of a result of two bytes an element: the least that one product must move.
+    pub const fn bytes(self, element: u64) -> Bytes {
+        Bytes(self.factors(element).0 + self.m * self.n * 2)
+    }
+}
 
 /// The 64 shapes from which products of any other shape are predicted: the same on every GPU and for every data type.
 ///
@@ -113,9 +148,16 @@ mod tests {
 
     #[test]
     fn a_pass_is_short_and_fits_small_memories() {
-        let flops: f64 = DESIGN.iter().map(|shape| 2.0 * (shape.m * shape.n * shape.k) as f64).sum();
+        let flops: f64 = DESIGN.iter().map(|shape| shape.flops().0).sum();
         assert!(flops < 1e13, "{flops:e}");
-        let largest = DESIGN.iter().map(|shape| 2 * (shape.m * shape.k + shape.n * shape.k + shape.m * shape.n)).max();
-        assert!(largest < Some(3 << 30), "{largest:?}");
+        let largest = DESIGN.iter().map(|shape| shape.bytes(2)).max();
+        assert!(largest < Some(Bytes::gib(3)), "{largest:?}");
+    }
+
+    #[test]
+    fn work_is_counted_as_the_field_counts_it() {
+        let shape = GemmShape { m: 2, n: 3, k: 5 };
+        assert_eq!(shape.flops(), Flops(60.0));
+        assert_eq!((shape.factors(1), shape.bytes(1)), (Bytes(25), Bytes(25 + 12)));
     }
 }
