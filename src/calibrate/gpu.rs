@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::matmul::{Board, GemmShape};
 use super::{Beyond, Curve, Point, Shape, Source, best, least};
+use crate::catalog::{Catalog, GpuModel};
 use crate::figure::{Basis, Figure};
 use crate::machine::Gpu;
 use crate::measure::Measurement;
@@ -21,6 +23,10 @@ pub struct GpuCalibration {
     pub index: u32,
     /// As the driver names it.
     pub name: String,
+    /// Vendor and device, such as `10de:2330`.
+    pub pci_id: Option<String>,
+    /// What the driver says of the board, for those that no catalog describes.
+    pub board: Board,
     /// Best rate of device memory by mechanism (`read`, `write`, `copy`, `scale`, `add`, `triad`); reads and writes both counted.
     pub dram: BTreeMap<String, Figure<BytesPerSecond>>,
     /// Read rate by working set: cache first, device memory at the end.
@@ -58,6 +64,18 @@ pub struct MatmulPoint {
     pub k: u64,
     /// The rate.
     pub rate: Figure<FlopsPerSecond>,
+}
+
+impl MatmulPoint {
+    /// Its shape.
+    pub const fn shape(&self) -> GemmShape {
+        GemmShape { m: self.m, n: self.n, k: self.k }
+    }
+
+    /// Time of one product.
+    pub fn time(&self) -> Seconds {
+        self.shape().flops() / self.rate.value
+    }
 }
 
 /// Copies in one direction with one kind of host memory.
@@ -103,10 +121,13 @@ impl GpuCalibration {
         let mut throttled: Vec<String> = telemetry().flat_map(|(_, span)| span.throttle_reasons.iter().cloned()).collect();
         throttled.sort();
         throttled.dedup();
+        let dram = dram(source, gpu);
         Self {
             index,
             name: gpu.name.clone(),
-            dram: dram(source, gpu),
+            pci_id: gpu.pci_id.known().cloned(),
+            board: Board::of(gpu).with_reading(dram.get("read").map(|rate| rate.value)),
+            dram,
             cache_read: Curve::new(by_size(source, "cache.read", here, |m| source.bandwidth(m)), Shape::Free, Beyond::Constant),
             cache_latency: Curve::new(by_size(source, "cache.latency", here, |m| source.latency(m)), Shape::Rising, Beyond::Constant),
             matmul: matmul(source, here),
@@ -128,6 +149,11 @@ impl GpuCalibration {
                 .max(),
             throttled,
         }
+    }
+
+    /// The catalog's entry for it; none for a partition of a board.
+    pub fn model<'a>(&self, catalog: &'a Catalog) -> Option<&'a GpuModel> {
+        catalog.device(&self.name, self.pci_id.as_deref())
     }
 
     /// Best rate of device memory over all mechanisms.

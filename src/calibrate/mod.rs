@@ -7,6 +7,7 @@
 //! Nothing is invented here. What a run did not measure is absent, and whoever needs it falls back to the catalog, on another basis.
 
 pub mod attention;
+mod choice;
 mod cholesky;
 pub mod collective;
 mod curve;
@@ -16,6 +17,7 @@ mod host;
 pub mod links;
 pub mod matmul;
 pub mod memory_bound;
+mod models;
 mod peer;
 mod prediction;
 mod transfer;
@@ -23,11 +25,15 @@ mod transfer;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(test)]
+mod models_tests;
+#[cfg(test)]
 mod tests;
 
+pub use choice::{Choice, choose};
 pub use curve::{Beyond, Curve, Point, Reading, Shape};
 pub use gpu::{CopyRates, GpuCalibration, LaunchCosts, MatmulPoint, MemoryCosts};
 pub use host::{HostCalibration, StorageCalibration};
+pub use models::{Direction, Fitted};
 pub use peer::{PeerLink, PeerRates};
 pub use prediction::Prediction;
 pub use transfer::TransferCurve;

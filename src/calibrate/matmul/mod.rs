@@ -25,7 +25,8 @@ use self::physics::{Constants, Device};
 use self::residual::Residual;
 use super::Prediction;
 use crate::catalog::{Dtype, GpuModel};
-use crate::units::Seconds;
+use crate::machine::Gpu;
+use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds};
 
 /// One timed product.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,6 +49,10 @@ pub struct Setting {
 impl Setting {
     /// A product within a model: its weights were last read a step ago, its activations just now, in the format of the product.
     pub const IN_A_MODEL: Self = Self { weights: Weights::Cold, casts: false };
+
+    /// A product as the `matmul` probe times it: sets of operands take turns until they are twice as large as the second-level cache, so that
+    /// nothing comes from there.
+    pub const ROTATED: Self = Self { weights: Weights::AllCold, casts: false };
 }
 
 /// Where the weights are when a product starts.
@@ -55,12 +60,52 @@ impl Setting {
 pub enum Weights {
     /// In device memory.
     Cold,
+    /// In device memory, and so are the activations, which otherwise are as near as they fit.
+    AllCold,
     /// Sets of equal shape take turns until they fill the second-level cache once, but never more than so many sets: what then still lies in the
     /// cache is read from there.
     Rotating {
         /// Most sets.
         most: u32,
     },
+}
+
+/// What a driver says of a board, for those that no catalog describes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Board {
+    /// Major and minor compute capability.
+    pub capability: Option<(u32, u32)>,
+    /// Multiprocessors.
+    pub sms: Option<u32>,
+    /// Device memory.
+    pub bandwidth: Option<BytesPerSecond>,
+    /// Second-level cache.
+    pub l2: Option<Bytes>,
+}
+
+impl Board {
+    /// As recorded. Memory moves the width of its bus twice in each cycle of its clock.
+    pub fn of(gpu: &Gpu) -> Self {
+        let bus = gpu.memory_bus_bits.known().zip(gpu.memory_clock.maximum.known());
+        let bandwidth = bus.map(|(bits, clock)| BytesPerSecond(f64::from(*bits) / 8.0 * clock.0 * 2.0));
+        Self {
+            capability: gpu.compute_capability.known().copied(),
+            sms: gpu.sm_count.known().copied(),
+            bandwidth: bandwidth.filter(|rate| rate.0 > 0.0),
+            l2: gpu.l2.known().copied().filter(|l2| l2.0 > 0),
+        }
+    }
+
+    /// The same with a memory that reading reached `rate` of: less than the bus carries, as in a partition.
+    #[must_use]
+    pub fn with_reading(mut self, rate: Option<BytesPerSecond>) -> Self {
+        /// What reading reaches of the rate that is printed.
+        const REACHED: f64 = 0.92;
+        if let Some(whole) = rate.map(|rate| BytesPerSecond(rate.0 / REACHED)) {
+            self.bandwidth = Some(self.bandwidth.map_or(whole, |printed| if whole < printed { whole } else { printed }));
+        }
+        self
+    }
 }
 
 /// Time of matrix products in one data type on one GPU.
@@ -71,6 +116,9 @@ pub struct MatmulModel {
     /// Absent where nothing was measured.
     residual: Option<Residual>,
 }
+
+/// A large product: what rates of products are stated for.
+const LARGE: GemmShape = GemmShape::square(8192);
 
 /// Without a measurement, nine times in ten the truth is within this factor of physics with its usual constants.
 const UNMEASURED: f64 = 1.5;
@@ -87,7 +135,23 @@ impl MatmulModel {
     ///
     /// Timings that are no positive numbers, and shapes with a zero, are left out.
     pub fn fit(gpu: &GpuModel, dtype: Dtype, setting: Setting, timings: &[GemmTiming]) -> Option<Self> {
-        let device = Device::of(gpu, dtype)?;
+        Some(Self::fitted(Device::of(gpu, dtype)?, setting, timings))
+    }
+
+    /// The same for a board that no document describes. `None` without a timing, or where the driver does not say enough.
+    pub fn fit_board(board: &Board, dtype: Dtype, setting: Setting, timings: &[GemmTiming]) -> Option<Self> {
+        let rates = timings.iter().map(|timing| timing.shape.flops().0 / timing.time.0).filter(|rate| rate.is_finite());
+        let best = rates.reduce(f64::max)?;
+        Some(Self::fitted(Device::recorded(board, dtype, best)?, setting, timings))
+    }
+
+    /// What physics says once its usual rate of arithmetic has given way to `best`, a rate that somebody published for large products.
+    pub fn published(gpu: &GpuModel, dtype: Dtype, best: FlopsPerSecond) -> Option<Self> {
+        let timing = GemmTiming { shape: LARGE, time: LARGE.flops() / best };
+        Some(Self { residual: None, ..Self::fit(gpu, dtype, Setting::IN_A_MODEL, &[timing])? })
+    }
+
+    fn fitted(device: Device, setting: Setting, timings: &[GemmTiming]) -> Self {
         let sound = |timing: &&GemmTiming| {
             let GemmShape { m, n, k } = timing.shape;
             timing.time.0 > 0.0 && timing.time.0.is_finite() && m > 0 && n > 0 && k > 0
@@ -95,7 +159,7 @@ impl MatmulModel {
         let timings: Vec<GemmTiming> = timings.iter().filter(sound).copied().collect();
         let constants = fit::constants(&device, setting, &timings);
         let residual = Residual::new(&device, &constants, setting, &timings);
-        Some(Self { device, constants, residual })
+        Self { device, constants, residual }
     }
 
     /// Time of one product within a model, launch included.
@@ -115,9 +179,7 @@ impl MatmulModel {
     }
 
     /// The best rate that physics with these constants allows for a large product, in FLOP/s: the ceiling that shares of peak refer to.
-    pub fn ceiling(&self) -> crate::units::FlopsPerSecond {
-        const LARGE: GemmShape = GemmShape { m: 8192, n: 8192, k: 8192 };
-        let time = self.time(LARGE).time.0;
-        crate::units::FlopsPerSecond(2.0 * (LARGE.m * LARGE.n * LARGE.k) as f64 / time)
+    pub fn ceiling(&self) -> FlopsPerSecond {
+        LARGE.flops() / self.time(LARGE).time
     }
 }

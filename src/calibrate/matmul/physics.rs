@@ -13,7 +13,7 @@
 //! The picture is the textbook's (Hong & Kim, ISCA 2009; NVIDIA's *Matrix Multiplication Background*, on tile and wave quantisation; Kerr et
 //! al., *CUTLASS*); the constants are found by measuring.
 
-use super::{GemmShape, Setting, Weights};
+use super::{Board, GemmShape, Setting, Weights};
 use crate::catalog::{Dtype, GpuModel};
 
 /// What documents say of the device, as the formulas need it.
@@ -38,7 +38,27 @@ pub(super) struct Device {
 }
 
 impl Device {
+    /// `None` where the documents name no peak in the format, no size of the second-level cache or no count of multiprocessors.
     pub(super) fn of(gpu: &GpuModel, dtype: Dtype) -> Option<Self> {
+        Self::new(
+            dtype,
+            gpu.compute_capability(),
+            f64::from(gpu.sm_count?),
+            gpu.matmul_peak(dtype)?.value.0,
+            gpu.bandwidth().value.0,
+            gpu.l2()?.value.as_f64(),
+        )
+    }
+
+    /// A device that no document describes, the best rate of which was measured.
+    pub(super) fn recorded(board: &Board, dtype: Dtype, best: f64) -> Option<Self> {
+        /// What libraries reach of a printed peak.
+        const REACHED: f64 = 0.8;
+        let (sms, l2) = (f64::from(board.sms?), board.l2?.as_f64());
+        Self::new(dtype, board.capability?, sms, best / REACHED, board.bandwidth?.0, l2)
+    }
+
+    fn new(dtype: Dtype, (major, minor): (u32, u32), sms: f64, peak: f64, bandwidth: f64, l2: f64) -> Option<Self> {
         let (element, output) = match dtype {
             Dtype::Fp64 => (8.0, 8.0),
             Dtype::Fp32 | Dtype::Tf32 => (4.0, 4.0),
@@ -47,18 +67,10 @@ impl Device {
             Dtype::Int8 => (1.0, 4.0),
             Dtype::Fp4 => (0.5, 2.0),
         };
-        let (major, minor) = gpu.compute_capability();
         let asynchronous = matches!(major, 9 | 10);
-        Some(Self {
-            sms: f64::from(gpu.sm_count?),
-            peak: gpu.matmul_peak(dtype)?.value.0,
-            bandwidth: gpu.bandwidth().value.0,
-            l2: gpu.l2()?.value.as_f64(),
-            element,
-            output,
-            asynchronous,
-            halves: asynchronous || (major, minor) == (8, 0),
-        })
+        let halves = asynchronous || (major, minor) == (8, 0);
+        let usable = [sms, peak, bandwidth, l2].iter().all(|fact| *fact > 0.0 && fact.is_finite());
+        usable.then_some(Self { sms, peak, bandwidth, l2, element, output, asynchronous, halves })
     }
 }
 
@@ -244,13 +256,14 @@ pub(super) fn time(device: &Device, constants: &Constants, setting: Setting, sha
         (1.0 - hit) / memory + hit / warm
     };
     let weights = match setting.weights {
-        Weights::Cold => second / memory,
+        Weights::Cold | Weights::AllCold => second / memory,
         Weights::Rotating { most } => {
             let sets = (device.l2 / second).ceil().clamp(1.0, f64::from(most.max(1)));
             second * per_byte(sets * second + first + result)
         }
     };
-    let once = weights + (first + result) * per_byte(all);
+    let beside = if setting.weights == Weights::AllCold { 1.0 / memory } else { per_byte(all) };
+    let once = weights + (first + result) * beside;
     let again = constants.again * all / (all + device.l2) / memory;
 
     // Sums of t⁻³² stay within range in this unit, which no time is far from.
