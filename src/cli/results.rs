@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::{Common, results_folder};
+use crate::calibrate::choose;
+use crate::catalog::{Catalog, GpuModel};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
 use crate::record::{Run, read_folder};
@@ -54,6 +56,26 @@ pub(super) fn of_machine(common: &Common, machine: &Machine) -> Result<Option<(P
 pub(super) fn others(common: &Common, except: Option<&Path>) -> Vec<Run> {
     let Ok(folder) = results_folder(common) else { return Vec::new() };
     read_folder(&folder).into_iter().filter(|(path, _)| Some(path.as_path()) != except).filter_map(|(_, run)| run.ok()).collect()
+}
+
+/// The record in the results folder that says most about a GPU model. Files that do not name it are not parsed, so that a large folder costs
+/// little.
+pub(super) fn of_model(common: &Common, catalog: &Catalog, model: &GpuModel) -> Option<Run> {
+    let folder = results_folder(common).ok()?;
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.sort();
+    let records = files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    let runs: Vec<Run> = records.filter(|path| names(path, model)).filter_map(|path| Run::read(&path).ok()).collect();
+    choose(None, &runs, model, catalog).map(|choice| choice.run.clone())
+}
+
+/// Whether a file holds one of a model's names.
+fn names(path: &Path, model: &GpuModel) -> bool {
+    /// No record is larger; what is, is not read for an estimate.
+    const LARGEST: u64 = 64 << 20;
+    let small = std::fs::metadata(path).is_ok_and(|metadata| metadata.len() <= LARGEST);
+    let named = |text: &str| std::iter::once(&model.name).chain(&model.aliases).any(|name| text.contains(name.as_str()));
+    small && std::fs::read_to_string(path).is_ok_and(|text| named(&text))
 }
 
 /// The path of this machine's record in `folder`.

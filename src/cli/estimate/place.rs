@@ -1,10 +1,8 @@
 //! Where the job would run: a GPU by name, a cloud's instance, or what is in this machine.
 
-use std::path::{Path, PathBuf};
-
 use clap::Args;
 
-use super::super::{Common, inspect, results, results_folder};
+use super::super::{Common, inspect, results};
 use crate::calibrate::{Calibration, GpuCalibration};
 use crate::catalog::{Catalog, GpuModel};
 use crate::error::{Error, Result};
@@ -12,7 +10,6 @@ use crate::estimate::fit::Room;
 use crate::estimate::memory::Overheads;
 use crate::estimate::time::Speeds;
 use crate::figure::{Basis, Figure};
-use crate::record::Run;
 use crate::units::{Bytes, BytesPerSecond};
 
 #[derive(Debug, Args)]
@@ -64,7 +61,7 @@ fn named(common: &Common, catalog: &Catalog, model: &GpuModel, gpus: Option<u64>
     let room = Room::of(model);
     let recorded = match results::chosen(common)? {
         Some((_, run)) => Some(run),
-        None => recorded(common, model),
+        None => results::of_model(common, catalog, model),
     };
     let calibration = recorded.map(|run| Calibration::from_recorded(&run));
     let same = |calibration: &Calibration| {
@@ -72,7 +69,7 @@ fn named(common: &Common, catalog: &Catalog, model: &GpuModel, gpus: Option<u64>
             .gpus
             .iter()
             .filter(|gpu| gpu.memory.context.is_some())
-            .find(|gpu| is(model, gpu))
+            .find(|gpu| gpu.model(catalog) == Some(model))
             .cloned()
             .map(|gpu| (gpu, calibration.simulated))
     };
@@ -140,27 +137,6 @@ fn measured(room: Room, gpu: &GpuCalibration, model: Option<&GpuModel>, gpus: Op
         None => room,
     };
     Place { room: Some(room), overheads: Overheads::measured(gpu, model), gpus, speeds: None, simulated }
-}
-
-fn is(model: &GpuModel, gpu: &GpuCalibration) -> bool {
-    gpu.name == model.name || model.aliases.contains(&gpu.name)
-}
-
-/// The first record of a machine with such a GPU. Files that do not name it are not parsed, so that a large folder costs little.
-fn recorded(common: &Common, model: &GpuModel) -> Option<Run> {
-    let folder = results_folder(common).ok()?;
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    files.sort();
-    files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "json")).find_map(|path| of(&path, model))
-}
-
-fn of(path: &Path, model: &GpuModel) -> Option<Run> {
-    /// No record is larger; what is, is not read for an estimate.
-    const LARGEST: u64 = 64 << 20;
-    if std::fs::metadata(path).ok()?.len() > LARGEST || !std::fs::read_to_string(path).ok()?.contains(&model.name) {
-        return None;
-    }
-    Run::read(path).ok().filter(|run| run.machine.gpus.iter().any(|gpu| gpu.name == model.name))
 }
 
 /// What each node's host memory is asked for, where anything is; a figure so that tables show its basis.
