@@ -1,6 +1,6 @@
 //! True time of a matrix product.
 //!
-//! The plain law is operations over the rate. With **tiles** it is the one of real kernels: the output is cut into tiles, `k` into parts, and
+//! The plain law is operations over the rate, and no product takes less than a kernel does. With **tiles** it is the one of real kernels: the output is cut into tiles, `k` into parts, and
 //! each pair is a block; blocks go over the multiprocessors in waves, and a block walks over its part of `k` in steps of 128 bytes, each of
 //! which takes its arithmetic or a least time, whichever is longer. Nothing ends before the memory has delivered the operands. A kernel has one
 //! tile; a library has many, splits `k` where tiles are few, and takes what is fastest.
@@ -65,8 +65,9 @@ impl Gpu {
     pub fn product_seconds(&self, rates: &Matmul, tflops: f64, shape: ProductShape) -> f64 {
         let [m, n, k, element] = [shape.m, shape.n, shape.k, shape.element].map(|extent| extent as f64);
         let (overhead, operations) = (rates.overhead_us * 1e-6, 2.0 * m * n * k);
+        let floor = self.launch.kernel_us * 1e-6;
         let (tiles, parts) = match rates.tiles {
-            Tiles::None => return overhead + operations / (tflops * 1e12),
+            Tiles::None => return (overhead + operations / (tflops * 1e12)).max(floor),
             Tiles::One => (&TILES[..1], &PARTS[..1]),
             Tiles::Many => (&TILES[..], &PARTS[..]),
         };
@@ -83,7 +84,7 @@ impl Gpu {
                 least = least.min(loops.max(read) + sum);
             }
         }
-        (overhead + least).max(self.launch.kernel_us * 1e-6)
+        (overhead + least).max(floor)
     }
 }
 
