@@ -70,10 +70,10 @@ pub(super) struct Sample<S> {
 }
 
 /// Fits `formula` to `samples`, of which there must be one.
-pub(super) fn fit<const N: usize, S>(
+pub(super) fn fit<const N: usize, S: Sync>(
     priors: &[Term; N],
     samples: &[Sample<S>],
-    formula: impl Fn(&[f64; N], &S) -> f64,
+    formula: impl Fn(&[f64; N], &S) -> f64 + Sync,
 ) -> Option<Fitted<N>> {
     let problem = Problem::new(priors, samples, formula)?;
     let estimation = estimation::Problem::new(METHOD, problem.spreads.len(), |at: &[f64]| problem.errors(at));
