@@ -5,7 +5,7 @@ mod common;
 
 use common::truth::{reported, truth};
 use common::{Bench, stderr, stdout};
-use gpu_assay::measure::{Outcome, Waiver};
+use gpu_assay::measure::{DESIGN, GemmShape, Outcome, Waiver};
 use gpu_assay::probe::selftest::{self, Options, Verdict};
 use gpu_assay::record::Run;
 use gpu_assay_standin::{FAULT, Standin, Trace};
@@ -70,6 +70,36 @@ fn matrix_products_come_out_at_the_truth() {
         for condition in ["algorithm", "data", "seed", "rotation"] {
             assert!(measurement.conditions.contains_key(condition), "{}: no {condition}", measurement.case);
         }
+    }
+}
+
+#[test]
+fn one_gpu_alone_times_the_shapes_that_calibrate() {
+    let without_library = SMALL.replace("cublaslt = 120402\n", "");
+    assert_ne!(without_library, SMALL);
+    for (scenario, engine) in [(SMALL, "cublaslt"), (without_library.as_str(), "own")] {
+        let bench = Bench::text(scenario);
+        let design = |gpus: &[&str]| -> (Run, usize) {
+            let output = bench.run(&[&["measure", "matmul", "--effort", "quick", "--time", "2 s", "-o", "r.json"], gpus].concat());
+            assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+            let run = Run::read(&bench.result()).unwrap();
+            let shape = |outcome: &&Outcome| {
+                let [m, n, k] = ["m", "n", "k"].map(|name| outcome.case().get_count(name));
+                Some(GemmShape { m: m?, n: n?, k: k? })
+            };
+            let calibrates = |outcome: &&Outcome| shape(outcome).is_some_and(|shape| DESIGN.contains(&shape));
+            let cases = run.outcomes.iter().filter(calibrates);
+            assert!(cases.clone().all(|outcome| outcome.case().get_word("engine") == Some(engine)));
+            let number = cases.count();
+            (run, number)
+        };
+        let (run, number) = design(&["--gpu", "1"]);
+        assert_eq!(number, 2 * DESIGN.len(), "each shape in both formats, measured or waived");
+        assert!(assert_true(&bench, &run) > 50);
+        let waived = run.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Waived { waiver: Waiver::Memory { .. }, .. })).count();
+        assert!(waived > 50, "most do not fit the small memory, and say so: {waived}");
+        assert_eq!(design(&[]).1, 0, "a quick run of two has no time for them");
+        assert_eq!(bench.standin.trace().unwrap().unwrap().leaks(), []);
     }
 }
 
