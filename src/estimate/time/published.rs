@@ -1,8 +1,8 @@
 //! What documents and published measurements say of a GPU's speeds, and what a calibration puts in their place.
 
-use crate::calibrate::matmul::{GemmShape, GemmTiming, MatmulModel};
+use crate::calibrate::GpuCalibration;
+use crate::calibrate::matmul::MatmulModel;
 use crate::calibrate::memory_bound::{self, MemoryBoundModel};
-use crate::calibrate::{GpuCalibration, MatmulPoint};
 use crate::catalog::{Catalog, Dtype, GpuModel, Metric};
 use crate::figure::{Basis, Figure};
 use crate::units::{BytesPerSecond, FlopsPerSecond, Seconds};
@@ -91,21 +91,14 @@ pub(super) fn memory(gpu: &GpuModel, catalog: &Catalog) -> Figure<BytesPerSecond
     figure
 }
 
-/// Measured products in `dtype` by the library that frameworks use, and the best rate among them.
-pub(super) fn timings(gpu: &GpuCalibration, dtype: Dtype) -> (Vec<GemmTiming>, Option<Figure<FlopsPerSecond>>) {
+/// The best rate of products in `dtype` that was measured.
+pub(super) fn reached(gpu: &GpuCalibration, dtype: Dtype) -> Option<Figure<FlopsPerSecond>> {
     let name = match dtype {
         Dtype::Bf16 | Dtype::Fp16 => "bf16",
         Dtype::Fp8 => "e4m3",
-        _ => return (Vec::new(), None),
+        _ => return None,
     };
-    let timed = |point: &MatmulPoint| {
-        let MatmulPoint { m, n, k, .. } = *point;
-        let time = 2.0 * m as f64 * n as f64 * k as f64 / point.rate.value.0;
-        GemmTiming { shape: GemmShape { m, n, k }, time: Seconds(time) }
-    };
-    let of = |engine: &'static str| gpu.matmul.iter().filter(move |point| point.dtype == name && point.engine == engine);
-    let engine = if of("cublaslt").next().is_some() { "cublaslt" } else { "own" };
-    (of(engine).map(timed).collect(), gpu.matmul_best(name).map(|point| point.rate.clone()))
+    gpu.matmul_best(name).map(|point| point.rate.clone())
 }
 
 /// The geometric mean of two ends.

@@ -1,11 +1,11 @@
 //! What a machine does, as far as an estimate of time asks.
 
 use super::links::Links;
-use super::published::{Rates, between, correction, family, memory, timings};
+use super::published::{Rates, between, correction, family, memory, reached};
 use super::software::{Flash, Launching};
 use crate::calibrate::attention::{AttentionModel, AttentionShape};
 use crate::calibrate::collective::Collective;
-use crate::calibrate::matmul::{GemmShape, MatmulModel, Setting};
+use crate::calibrate::matmul::{GemmShape, MatmulModel};
 use crate::calibrate::memory_bound::{self, MemoryBoundModel};
 use crate::calibrate::{Calibration, Prediction};
 use crate::catalog::{Catalog, Dtype, GpuModel};
@@ -109,9 +109,8 @@ impl Speeds {
             (speeds.bound, speeds.correction) = (MemoryBoundModel::new(Some(measured), Some(gpu)), 1.0);
         }
         for rates in &mut speeds.products {
-            let (timings, best) = timings(measured, rates.dtype);
-            if let Some(best) = best {
-                let model = MatmulModel::fit(gpu, rates.dtype, Setting::IN_A_MODEL, &timings);
+            if let Some(best) = reached(measured, rates.dtype) {
+                let model = calibration.matmul_model(index, catalog, rates.dtype).map(|fitted| fitted.model);
                 *rates = Rates { best, scale: 1.0, model: model.or_else(|| rates.model.take()), ..rates.clone() };
             }
         }
