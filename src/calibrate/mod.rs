@@ -59,6 +59,7 @@ pub struct Calibration {
     pub host: HostCalibration,
     /// The disk that was measured.
     pub storage: StorageCalibration,
+    fitted: models::Kept,
 }
 
 impl Calibration {
@@ -81,6 +82,7 @@ impl Calibration {
             peers: peer::links(&source),
             host: HostCalibration::new(&source),
             storage: StorageCalibration::new(&source),
+            fitted: models::Kept::default(),
         }
     }
 

@@ -1,10 +1,12 @@
 //! The models that a calibration makes of its measurements: time as a function of shape or size.
 //!
-//! They are made when they are asked for. A fit of matrix products takes milliseconds, which most commands have no use for; whoever needs a
-//! model twice keeps it.
+//! They are made when they are asked for: a fit of matrix products takes milliseconds, which most commands have no use for. Those are kept for
+//! whoever asks again.
 //!
 //! What documents say of a board (multiprocessors, peaks, cache) comes from the catalog. A board that is not in it, or a partition of one, is
 //! described by its record as far as that goes.
+
+use std::sync::{Mutex, PoisonError};
 
 use super::links::{Access, LinkModel};
 use super::matmul::{GemmTiming, MatmulModel, Setting};
@@ -22,6 +24,26 @@ pub struct Fitted<M> {
     pub basis: Basis,
     /// The sources, in words: a model has too many to list.
     pub from: String,
+}
+
+/// Fits that were made, by GPU and data type. They follow from the calibration: it is equal to another with them or without, and a copy, which
+/// may be changed, has none.
+#[derive(Debug, Default)]
+pub(super) struct Kept(Mutex<Vec<Fit>>);
+
+/// Of which GPU and data type, and what it came to.
+type Fit = ((u32, &'static str), Option<Fitted<MatmulModel>>);
+
+impl Clone for Kept {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Kept {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// A direction between host and device.
@@ -46,8 +68,18 @@ impl Calibration {
     /// The timings are those of the engine that timed most shapes, the library where both timed as many. A GPU that was measured with few shapes
     /// borrows those of another GPU of its name in this machine, where dozens were timed.
     pub fn matmul_model(&self, index: u32, catalog: &Catalog, dtype: Dtype) -> Option<Fitted<MatmulModel>> {
-        let own = self.gpu(index)?;
         let name = case_name(dtype)?;
+        let mut kept = self.fitted.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, fitted)) = kept.iter().find(|(of, _)| *of == (index, name)) {
+            return fitted.clone();
+        }
+        let fitted = self.fit(index, catalog, name);
+        kept.push(((index, name), fitted.clone()));
+        fitted
+    }
+
+    fn fit(&self, index: u32, catalog: &Catalog, name: &'static str) -> Option<Fitted<MatmulModel>> {
+        let (own, dtype) = (self.gpu(index)?, if name == "e4m3" { Dtype::Fp8 } else { Dtype::Bf16 });
         let same = self.gpus.iter().filter(|gpu| gpu.name == own.name).filter_map(|gpu| timed(gpu, name));
         let richest = same.reduce(|most, timed| if timed.points.len() > most.points.len() { timed } else { most })?;
         let timed = timed(own, name).filter(|timed| 2 * timed.points.len() >= richest.points.len()).unwrap_or(richest);

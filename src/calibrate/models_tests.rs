@@ -42,6 +42,7 @@ fn products_are_fitted_to_the_engine_that_timed_most_shapes() {
     let error = fitted.model.time_in(Setting::ROTATED, SQUARE).time.0 / truth(SQUARE) - 1.0;
     assert!(error.abs() < 0.05, "{error}");
     assert_eq!(calibration.matmul_model(0, &catalog, Dtype::Fp16), Some(fitted.clone()), "the same units at the same rate");
+    assert_eq!(calibration.matmul_model(0, &catalog, Dtype::Bf16), Some(fitted.clone()), "kept");
     assert!(calibration.matmul_model(0, &catalog, Dtype::Fp64).is_none());
     assert!(calibration.matmul_model(7, &catalog, Dtype::Bf16).is_none());
 
@@ -67,7 +68,8 @@ fn a_board_that_no_catalog_describes_is_described_by_its_record() {
     let truth = slower(catalog.gpu("H100 SXM").unwrap());
     let slice = Fixture::host_only().gpu("NVIDIA H100 80GB HBM3 MIG 7g.80gb", "10de:2330", json!([]), json!(80u64 << 30));
     let slice = slice.moved("dram.read/bytes=4GiB,gpu=0", 3_000_000_000, 1e-3);
-    let calibration = Calibration::from_run(&with_design(slice, 0, "cublaslt", &truth).run());
+    let run = with_design(slice, 0, "cublaslt", &truth).run();
+    let calibration = Calibration::from_run(&run);
     assert!(calibration.gpus[0].model(&catalog).is_none());
     // 5120 bits at the fixture's 1.98 GHz would carry 2.5 TB/s; reading reached more, which does not make the bus wider.
     assert!((calibration.gpus[0].board.bandwidth.unwrap().0 / 2.534e12 - 1.0).abs() < 1e-3);
@@ -75,7 +77,7 @@ fn a_board_that_no_catalog_describes_is_described_by_its_record() {
     let error = model.time_in(Setting::ROTATED, SQUARE).time.0 / truth(SQUARE) - 1.0;
     assert!(error.abs() < 0.05, "{error}");
 
-    let mut blind = calibration;
+    let mut blind = Calibration::from_run(&run);
     blind.gpus[0].board.l2 = None;
     assert!(blind.matmul_model(0, &catalog, Dtype::Bf16).is_none());
 }
