@@ -73,25 +73,6 @@ pub(super) struct Estimate {
     pub cost: f64,
 }
 
-/// The columns up to `count`, on a few processors where there are any: nearly all of an estimate's time is spent here.
-fn on_processors(count: usize, column: &(impl Fn(usize) -> Vec<f64> + Sync)) -> Vec<Vec<f64>> {
-    const MOST: usize = 4;
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MOST);
-    let share = count.div_ceil(workers).max(1);
-    std::thread::scope(|scope| {
-        let first_of_others = (share..count).step_by(share);
-        let others: Vec<_> = first_of_others
-            .map(|first| (first, scope.spawn(move || (first..count.min(first + share)).map(column).collect::<Vec<_>>())))
-            .collect();
-        let mut columns: Vec<Vec<f64>> = (0..share.min(count)).map(column).collect();
-        for (first, other) in others {
-            // A worker cannot panic unless the formula does; then this thread does it again, and panics as it would have alone.
-            columns.extend(other.join().unwrap_or_else(|_| (first..count.min(first + share)).map(column).collect()));
-        }
-        columns
-    })
-}
-
 /// A formula before timings: `errors` gives ln predicted − ln measured of each timing for given coordinates.
 pub(super) struct Problem<F> {
     method: Method,
@@ -99,7 +80,7 @@ pub(super) struct Problem<F> {
     errors: F,
 }
 
-impl<F: Fn(&[f64]) -> Vec<f64> + Sync> Problem<F> {
+impl<F: Fn(&[f64]) -> Vec<f64>> Problem<F> {
     pub(super) fn new(method: Method, coordinates: usize, errors: F) -> Self {
         Self { method, coordinates, errors }
     }
@@ -160,7 +141,7 @@ impl<F: Fn(&[f64]) -> Vec<f64> + Sync> Problem<F> {
             moved[coordinate] += difference;
             (self.errors)(&moved).iter().zip(&here.errors).map(|(there, here)| (there - here) / difference).collect()
         };
-        let columns = on_processors(n, &column);
+        let columns: Vec<Vec<f64>> = (0..n).map(column).collect();
         let weights: Vec<f64> = here.errors.iter().map(|error| self.method.weight(*error)).collect();
         let weighted = |a: &[f64], b: &[f64]| a.iter().zip(b).zip(&weights).map(|((a, b), weight)| a * b * weight).sum::<f64>();
         let mut curvature = vec![0.0; n * n];

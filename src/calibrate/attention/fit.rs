@@ -70,10 +70,10 @@ pub(super) struct Sample<S> {
 }
 
 /// Fits `formula` to `samples`, of which there must be one.
-pub(super) fn fit<const N: usize, S: Sync>(
+pub(super) fn fit<const N: usize, S>(
     priors: &[Term; N],
     samples: &[Sample<S>],
-    formula: impl Fn(&[f64; N], &S) -> f64 + Sync,
+    formula: impl Fn(&[f64; N], &S) -> f64,
 ) -> Option<Fitted<N>> {
     let problem = Problem::new(priors, samples, formula)?;
     let estimation = estimation::Problem::new(METHOD, problem.spreads.len(), |at: &[f64]| problem.errors(at));

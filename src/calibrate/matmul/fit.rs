@@ -5,8 +5,8 @@ use super::{GemmTiming, Setting};
 use crate::calibrate::estimation::{Method, Outliers, Problem};
 
 /// A library picks a poor kernel for some shapes, and no constant shall bend to explain it: errors are heavy-tailed. The differences are wide
-/// enough to see past the corners where one tile gives way to the next, and the usual values are near, so that a dozen rounds are plenty.
-const METHOD: Method = Method { noise: 0.06, outliers: Outliers::Student(4.0), difference: 0.06, furthest: 4.0, rounds: 12, enough: 1e-4 };
+/// enough to see past the corners where one tile gives way to the next, and the usual values are near, so that half a dozen rounds are plenty.
+const METHOD: Method = Method { noise: 0.06, outliers: Outliers::Student(4.0), difference: 0.06, furthest: 4.0, rounds: 6, enough: 1e-3 };
 
 pub(super) fn constants(device: &Device, setting: Setting, timings: &[GemmTiming]) -> Constants {
     let (usual, spread) = Constants::usual(device);
