@@ -24,6 +24,13 @@ fn products(folder: &Path) -> PathBuf {
     path
 }
 
+/// A folder beside which there is nothing: measurements are looked for there, too.
+fn alone(outer: &tempfile::TempDir) -> PathBuf {
+    let folder = outer.path().join("alone");
+    std::fs::create_dir(&folder).unwrap();
+    folder
+}
+
 fn run(arguments: &[&str], folder: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_gpu-assay"))
         .args(arguments)
@@ -38,12 +45,11 @@ fn run(arguments: &[&str], folder: &Path) -> Output {
 
 #[test]
 fn json_has_the_fields_that_scripts_rely_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = products(folder.path());
-    let output = run(
-        &["accuracy", "gemm", "--truth", path.to_str().unwrap(), "--dtype", "bf16", "--points", "64", "--format", "json"],
-        folder.path(),
-    );
+    let outer = tempfile::tempdir().unwrap();
+    let folder = alone(&outer);
+    let path = products(&folder);
+    let output =
+        run(&["accuracy", "gemm", "--truth", path.to_str().unwrap(), "--dtype", "bf16", "--points", "64", "--format", "json"], &folder);
     assert!(output.status.success(), "{output:?}");
     let score: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
@@ -60,18 +66,20 @@ fn json_has_the_fields_that_scripts_rely_on() {
 
 #[test]
 fn a_folder_is_searched_for_every_kind() {
-    let folder = tempfile::tempdir().unwrap();
-    products(folder.path());
-    std::fs::write(folder.path().join("other.csv"), "a,b\n1,2\n").unwrap();
-    let output = run(&["accuracy", "--truth", "."], folder.path());
+    let outer = tempfile::tempdir().unwrap();
+    let folder = alone(&outer);
+    products(&folder);
+    std::fs::write(folder.join("other.csv"), "a,b\n1,2\n").unwrap();
+    let output = run(&["accuracy", "--truth", "."], &folder);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && text.contains("L40S") && text.contains("111"), "{text}");
 }
 
 #[test]
 fn what_cannot_be_compared_is_said_in_one_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let outer = tempfile::tempdir().unwrap();
+    let folder = alone(&outer);
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("none.csv", "a,b\n1,2\n");
     write("stranger.csv", "device,dtype,m,n,k,latency_us\nVoodoo 3,bf16,1,2,3,4\nVoodoo 3,bf16,1,2,4,4\nVoodoo 3,bf16,1,2,5,4\n");
     write("zero.csv", "device,dtype,m,n,k,latency_us\nNVIDIA L40S,bf16,1,2,3,0\n");
@@ -90,7 +98,7 @@ fn what_cannot_be_compared_is_said_in_one_line() {
         (&["accuracy", "gemm", "--truth", "stranger.csv", "--points", "65"], "1 to 64 points"),
         (&["accuracy", "collective", "--dtype", "fp8"], "--dtype is for matrix products"),
     ] {
-        let output = run(arguments, folder.path());
+        let output = run(arguments, &folder);
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(
             output.status.code() == Some(2) && text.lines().count() == 1 && text.contains(said),
