@@ -197,16 +197,19 @@ fn qwen3_on_h20() {
                 // Flash attention for all rows but AWQ's, which leaves SDPA to those.
                 _ => Inference { repeat_kv: matches!(precision, Precision::Awq { .. }), ..server.transformers() },
             };
-            let answer = answer(&model(&row.model), &inference, &Software::inference(&inference), "H20");
+            // Flash attention 2.7.4 is listed for transformers; SGLang takes the third.
+            let flash = if engine == "SGLang" { Flash::Latest } else { Flash::Second };
+            let software = Software { flash, ..Software::inference(&inference) };
+            let answer = answer(&model(&row.model), &inference, &software, "H20");
             let measured = Seconds((row.seq + 2048) as f64 / row.value);
             let label = format!("{} {} {}", row.model, row.method, row.seq);
             let interval = (answer.time.low, answer.time.high);
             errors.add(&label, answer.time.value, interval, measured, &parts(&answer.parts));
             all.add(&label, answer.time.value, interval, measured, "");
         }
-        let (_, median, _) = errors.summary();
-        // What transformers did in these rows is not understood: see `docs/accuracy.md`.
-        assert!(median <= 0.15 || engine != "SGLang");
+        let (_, median, inside) = errors.summary();
+        // What transformers did in these rows is understood in part only: see `docs/accuracy.md`.
+        assert!(median <= if engine == "SGLang" { 0.15 } else { 0.35 } && inside >= 0.70);
     }
     all.summary();
 }

@@ -23,6 +23,10 @@ use crate::workload::{
 /// Factor for what no part stands for, where nothing was measured.
 const BEYOND: f64 = 1.15;
 
+/// What the host does for a product of transformers' `FP8Linear` beside launching the product and the kernel that makes inputs narrow: three tensors
+/// are allocated, the device is set and set back, the host waits, and what is not a number is replaced.
+const BESIDE_FP8: u64 = 6;
+
 /// What a batch of requests takes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
@@ -266,6 +270,9 @@ impl Engine<'_> {
         }
         pass.parts.add(pass.phase, if reads { Kind::Weights } else { Kind::Products }, time.times(times as f64));
         pass.kernels += times;
+        if self.software.waits && !plain {
+            pass.kernels += BESIDE_FP8 * times;
+        }
     }
 
     /// The vision tower, once per prompt's images.
@@ -297,7 +304,7 @@ impl Engine<'_> {
         parts.add_times(&pass.parts, 1.0);
     }
 
-    /// Where the host needs longer to launch a pass than the GPU to run it, the GPU waits.
+    /// Where the host needs longer to launch a pass than the GPU to run it, the GPU waits; where the host waits too, for all of the launches.
     fn launched(&self, pass: &mut Pass, groups: &[Tokens]) {
         /// Small operations around the layers of every step of transformers' `generate`: masks, positions, processors, stopping.
         const AROUND: u64 = 40;
@@ -309,9 +316,12 @@ impl Engine<'_> {
         };
         let kernels = pass.kernels + if how == Launching::Python { AROUND } else { 0 };
         let host = self.speeds.launches(kernels, how);
-        let gpu = pass.parts.total();
+        let gpu = if self.software.waits { Seconds(0.0) } else { pass.parts.total() };
         let wait = |host: Seconds| Seconds((host.0 - gpu.0).max(0.0));
         pass.parts.add(pass.phase, Kind::Launch, Prediction { time: wait(host.time), low: wait(host.low), high: wait(host.high), ..host });
+        if self.software.launching == Launching::Graph {
+            pass.parts.add(pass.phase, Kind::Launch, self.speeds.between_steps());
+        }
     }
 }
 

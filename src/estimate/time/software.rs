@@ -68,6 +68,9 @@ pub struct Software {
     pub unpacking: Unpacking,
     /// Who loads data; `None`: it is there in time.
     pub loading: Option<Loading>,
+    /// Whether the host waits for the GPU after every quantised product, so that neither works while the other does: transformers' `FP8Linear`
+    /// calls `synchronize` (since its first version, 4.51).
+    pub waits: bool,
 }
 
 impl Software {
@@ -77,7 +80,7 @@ impl Software {
             Framework::HuggingFace | Framework::Lightning => Kernels::Elementary,
             Framework::Megatron => Kernels::Fused,
         };
-        Self { launching: Launching::Python, kernels, flash: Flash::Latest, unpacking: Unpacking::Kernel, loading: None }
+        Self { launching: Launching::Python, kernels, flash: Flash::Latest, unpacking: Unpacking::Kernel, loading: None, waits: false }
     }
 
     /// What runs these settings today: servers and llama.cpp replay graphs, transformers launches from Python.
@@ -86,7 +89,8 @@ impl Software {
             true => (Launching::Graph, Kernels::Fused),
             false => (Launching::Python, Kernels::Elementary),
         };
-        Self { launching, kernels, flash: Flash::Latest, unpacking: Unpacking::Kernel, loading: None }
+        let waits = !inference.fused && matches!(inference.precision, Precision::Fp8);
+        Self { launching, kernels, flash: Flash::Latest, unpacking: Unpacking::Kernel, loading: None, waits }
     }
 }
 

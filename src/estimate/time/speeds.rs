@@ -30,7 +30,8 @@ pub struct Speeds {
     /// Host's time per kernel, by way of launching.
     python: Figure<Seconds>,
     native: Figure<Seconds>,
-    graph: Figure<Seconds>,
+    /// Host's time between two steps of a server.
+    server: Figure<Seconds>,
     products: Vec<Rates>,
     attention: Option<AttentionModel>,
     hopper: bool,
@@ -93,7 +94,8 @@ impl Speeds {
             // From Python an operation passes the interpreter, the binding, autograd, the dispatcher, the backend and the driver: 5 to 25 µs.
             python: between(5e-6, 25e-6, "5 to 25 µs per operation launched from Python, their geometric mean"),
             native: between(2e-6, 6e-6, "2 to 6 µs per kernel launched from compiled code, their geometric mean"),
-            graph: Figure::assumed(Seconds(0.0), "kernels of a graph follow each other without the host"),
+            // One sequence's output takes vLLM 0.2 ms (its issue 6913); SGLang works on it while the next step runs (its version 0.4).
+            server: between(5e-5, 5e-4, "50 to 500 µs in which a server answers and chooses between steps, their geometric mean"),
             products: dtypes.into_iter().filter_map(rates).collect(),
             attention: AttentionModel::assumed(gpu),
             hopper: gpu.compute_capability().0 >= 9,
@@ -357,14 +359,23 @@ impl Speeds {
 
     /// The host's time for launching `kernels`.
     pub fn launches(&self, kernels: u64, how: Launching) -> Prediction {
-        let each = match how {
-            Launching::Python => &self.python,
-            Launching::Native => &self.native,
-            Launching::Graph => &self.graph,
-        };
+        match how {
+            Launching::Python => self.on_host(&self.python, kernels),
+            Launching::Native => self.on_host(&self.native, kernels),
+            // Kernels of a graph follow each other without the host.
+            Launching::Graph => self.on_host(&self.python, 0),
+        }
+    }
+
+    /// The host's time between two steps of a server, which takes the tokens, answers with them and chooses what runs next.
+    pub fn between_steps(&self) -> Prediction {
+        self.on_host(&self.server, 1)
+    }
+
+    fn on_host(&self, each: &Figure<Seconds>, times: u64) -> Prediction {
         let (time, low, high) = (each.value, each.low, each.high);
         let faster = self.factors[What::Launch as usize];
-        Prediction { time, low, high, extrapolated: true }.times(kernels as f64 / faster)
+        Prediction { time, low, high, extrapolated: true }.times(times as f64 / faster)
     }
 
     /// What the numbers come from: quantity, basis, sources. `shared`: GPUs send each other messages; `host`: something lives in host memory.
@@ -378,7 +389,7 @@ impl Speeds {
         match how {
             Launching::Python => all.push(source("kernel launches", &self.python)),
             Launching::Native => all.push(source("kernel launches", &self.native)),
-            Launching::Graph => {}
+            Launching::Graph => all.push(source("steps of a server", &self.server)),
         }
         if shared {
             all.extend(self.links.basis());

@@ -301,3 +301,28 @@ fn what_is_measured_moves_what_depends_on_it() {
     assert!(from(&calibrated(copy, peer, host)).contains(&Basis::MeasuredHere));
     assert!(!from(&speeds("H100 SXM")).contains(&Basis::MeasuredHere));
 }
+
+/// transformers' FP8 products make the host wait for the GPU, so that a step takes the time of both; in BF16 it takes the longer of the two.
+#[test]
+fn what_waits_for_each_other_takes_the_sum() {
+    let (model, speeds) = (model("llama-3.1-8b"), speeds("H100 SXM"));
+    let inference = Inference::new(Precision::Fp8, 1, 4096, 100).transformers();
+    let waiting = Software::inference(&inference);
+    let decode = |software: &Software| infer(&model, &inference, software, &speeds).unwrap().parts;
+    let of =
+        |parts: &Parts| (parts.phase(Phase::Decode) - parts.part(Phase::Decode, Kind::Launch), parts.part(Phase::Decode, Kind::Launch));
+    let ((gpu, host), (same, rest)) = (of(&decode(&waiting)), of(&decode(&Software { waits: false, ..waiting })));
+    assert!(waiting.waits && (gpu / same - 1.0).abs() < 1e-9);
+    // Not waiting, the host's time beyond the GPU's is what is left of fewer launches.
+    assert!(rest + gpu < host, "{rest:?} + {gpu:?} and {host:?}");
+    let bf16 = Inference { precision: Precision::Bf16, ..inference };
+    assert!(!Software::inference(&bf16).waits);
+}
+
+/// A server's host works between steps, as long as that is, even where its kernels are a graph.
+#[test]
+fn a_server_answers_between_steps() {
+    let (model, speeds) = (model("llama-3.1-8b"), speeds("H100 SXM"));
+    let launch = |output| answer(&model, &Inference::new(Precision::Bf16, 1, 64, output), &speeds).parts.part(Phase::Decode, Kind::Launch);
+    assert!((launch(201) / launch(101) - 2.0).abs() < 1e-9 && launch(101) > Seconds(0.0));
+}
