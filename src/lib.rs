@@ -29,4 +29,5 @@ pub mod stats;
 pub mod table;
 pub mod telemetry;
 pub mod units;
+pub mod verdict;
 pub mod workload;
