@@ -180,18 +180,13 @@ impl Run {
     /// [`Error::File`] when it cannot be read; [`Error::Content`] as [`Self::from_json`], and when it is absurdly large.
     pub fn read(path: &Path) -> Result<Self> {
         let failed = |source| Error::File { doing: "reading", path: path.to_owned(), source, remedy: "check the path and its permissions" };
-        let file = File::open(path).map_err(failed)?;
-        let mut text = Vec::new();
-        // One byte more than allowed tells "too large" without trusting the file's metadata (pipes, /proc).
-        file.take(MOST_BYTES + 1).read_to_end(&mut text).map_err(failed)?;
+        let text = read_bounded(path, MOST_BYTES).map_err(failed)?;
         let content = |why: &str| Error::Content {
             path: path.to_owned(),
             why: why.to_owned(),
             remedy: "give a file that `gpu-assay measure` wrote".to_owned(),
         };
-        if text.len() as u64 > MOST_BYTES {
-            return Err(content("larger than 64 MiB, so not a result file"));
-        }
+        let text = text.ok_or_else(|| content("larger than 64 MiB, so not a result file"))?;
         let text = String::from_utf8(text).map_err(|_| content("not UTF-8 text"))?;
         Self::from_json(&text, path)
     }
@@ -280,6 +275,17 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = fs::remove_file(&temporary);
         failed(path, source)
     })
+}
+
+/// The bytes of a file; `None` when there are more than `most`.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_bounded(path: &Path, most: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    // One byte more than allowed tells "too large" without trusting the file's metadata (pipes, /proc).
+    File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= most).then_some(bytes))
 }
 
 /// Every record in a folder, by file name; files that are not records are errors in the list, so none is skipped in silence.

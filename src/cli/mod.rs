@@ -28,6 +28,7 @@ mod results;
 mod run;
 mod selftest;
 mod stop;
+mod validate;
 
 /// Measures what a GPU machine really does, and plans with those numbers.
 ///
@@ -63,6 +64,8 @@ enum Command {
     Plan(plan::Arguments),
     /// Print the hardware guide's tables with this machine's numbers in them
     Guide(guide::Arguments),
+    /// Say whether this is the machine that was paid for
+    Validate(validate::Arguments),
     /// Say how wrong the calibrated models are on somebody's measurements
     Accuracy(accuracy::Arguments),
 }
@@ -238,7 +241,7 @@ pub fn main() -> u8 {
 
 fn dispatch(cli: &Cli) -> Result<Status> {
     let before = &cli.measuring;
-    let measures = matches!(&cli.command, None | Some(Command::Run(_) | Command::Selftest(_) | Command::Measure(_)));
+    let measures = matches!(&cli.command, None | Some(Command::Run(_) | Command::Selftest(_) | Command::Measure(_) | Command::Validate(_)));
     if !measures && *before != Measuring::default() {
         return Err(Error::usage("options of measuring stand before a command that measures nothing; leave them out"));
     }
@@ -252,6 +255,7 @@ fn dispatch(cli: &Cli) -> Result<Status> {
         Some(Command::Accuracy(arguments)) => accuracy::accuracy(&cli.common, arguments),
         Some(Command::Guide(arguments)) => guide::guide(&cli.common, arguments),
         Some(Command::Selftest(arguments)) => selftest::selftest(&cli.common, &arguments.measuring.or(before), arguments),
+        Some(Command::Validate(arguments)) => validate::validate(&cli.common, &arguments.measuring.or(before), arguments),
         Some(Command::Measure(arguments)) => measure::measure(&cli.common, &arguments.measuring.or(before), arguments),
     }
 }

@@ -8,10 +8,12 @@ mod accuracy;
 mod csv;
 mod inspect;
 mod json;
+mod junit;
 mod markdown;
 mod measurements;
 mod model;
 mod text;
+mod verdict;
 mod words;
 
 pub use crate::table::{Align, Cell, Column, Number, Table};
@@ -19,10 +21,12 @@ pub use accuracy::accuracy;
 pub use csv::csv;
 pub use inspect::inspect;
 pub use json::json;
+pub use junit::junit;
 pub use markdown::markdown;
 pub use measurements::measurements;
 pub use model::{model, models};
 pub use text::text;
+pub use verdict::{verdict_line, verdict_tables, verdict_text};
 pub use words::{bar, escaped, sparkline, width};
 
 /// How to show tables.

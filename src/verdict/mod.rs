@@ -13,11 +13,26 @@
 //!
 //! Everything here is pure: it reads records and documents, so that every verdict can be repeated on any machine.
 
+mod assess;
+mod expectation;
+mod health;
+mod host;
+mod identity;
+mod inquiry;
 mod kinds;
+mod links;
+mod policy;
+mod reference;
+mod speed;
 
 use std::fmt;
 
 use serde::Serialize;
+
+pub use assess::assess;
+pub use expectation::Expectation;
+pub use inquiry::Evidence;
+pub use policy::Policy;
 
 pub use kinds::{KINDS, Kind, Matters, kind};
 
@@ -260,9 +275,6 @@ pub struct Effective {
     pub metric: String,
     /// Of all GPUs together.
     pub measured: Reading,
-    /// What such a machine reaches.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reference: Option<f64>,
     /// USD for 10¹⁵ operations per second over an hour, or for 1 TB/s over an hour, at the price given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usd_per_unit_hour: Option<f64>,
