@@ -3,45 +3,35 @@
 
 mod common;
 
-use common::{Bench, stderr, tell};
+use common::{full_size, measured, scenario, tell};
 use gpu_assay::calibrate::matmul::{GemmShape, MatmulModel, Setting};
 use gpu_assay::calibrate::memory_bound::Traffic;
 use gpu_assay::calibrate::{Calibration, Direction, Fitted};
 use gpu_assay::catalog::{Catalog, Dtype};
 use gpu_assay::figure::Basis;
 use gpu_assay::measure::DESIGN;
-use gpu_assay::record::Run;
 use gpu_assay::stats::SplitMix64;
 use gpu_assay::units::{Bytes, Seconds};
-use gpu_assay_standin::Standin;
-use gpu_assay_standin::scenario::{Gpu, ProductShape};
+use gpu_assay_standin::scenario::{Gpu, Matmul, ProductShape};
 
 /// Largest error of a calibrated rate where the scenario has no noise.
 const TOLERANCE: f64 = 0.01;
 
-fn scenario(name: &str) -> String {
-    std::fs::read_to_string(Standin::scenarios().join(format!("{name}.toml"))).unwrap()
+/// Largest error of the model at squares larger than any shape that was timed: 2.2 % at 12288 and 1.7 % at 16384 in BF16.
+///
+/// The stand-in's law has another form there. From a square of 8192 to one of 12288 its rate rises by 3.0 %, which is what the last wave costs
+/// the smaller one; the model's rises by 1.3 %, since its library has strips of 96 to 224 columns that fill this wave (0.6 %) and its clocks
+/// give way to a power limit the more the faster it goes (1.0 %). The stand-in has neither. Physics comes out 2.8 % slow at large squares,
+/// within what the fit allows a library's choices (6 %); the field of corrections mends what was seen at 8192 and fades beyond.
+const BEYOND: f64 = 0.025;
+
+#[track_caller]
+fn close(what: &str, found: f64, truth: f64) {
+    assert!((found / truth - 1.0).abs() < TOLERANCE, "{what}: {found:e}, truly {truth:e}");
 }
 
-/// The machine at its full size, whose products nobody computes.
-fn full_size(name: &str) -> String {
-    let text = scenario(name);
-    let sized = |line: &str| !line.starts_with("scale = ") && !line.starts_with("l2_scale = ");
-    let text: Vec<&str> = text.lines().filter(|line| sized(line)).collect();
-    text.join("\n").replacen("[driver]", "[driver]\nproducts = false", 1)
-}
-
-fn measured(scenario: &str, arguments: &[&str]) -> (Bench, Run) {
-    let bench = Bench::text(scenario);
-    let output = bench.run(&[&["measure", "-o", "r.json"], arguments].concat());
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let run = Run::read(&bench.result()).unwrap();
-    (bench, run)
-}
-
-/// True time of a product by the library.
-fn truth(gpu: &Gpu, dtype: Dtype, GemmShape { m, n, k }: GemmShape) -> f64 {
-    let rates = gpu.cublaslt.unwrap();
+/// True time of a product by the library or by the own kernel.
+fn truth(gpu: &Gpu, rates: Matmul, dtype: Dtype, GemmShape { m, n, k }: GemmShape) -> f64 {
     let (tflops, element) = if dtype == Dtype::Bf16 { (rates.bf16_tflops, 2) } else { (rates.e4m3_tflops.unwrap(), 1) };
     let [m, n, k] = [m, n, k].map(|extent| usize::try_from(extent).unwrap());
     gpu.product_seconds(&rates, tflops, ProductShape { m, n, k, element })
@@ -66,7 +56,7 @@ fn errors(model: &MatmulModel, truth: impl Fn(GemmShape) -> f64) -> (Vec<f64>, f
 
 #[test]
 fn products_of_any_shape_come_out_of_the_design() {
-    let (bench, run) = measured(&full_size("h200-1x"), &["--effort", "quick", "matmul"]);
+    let (bench, run) = measured(&full_size(&scenario("h200-1x")), &["--effort", "quick", "matmul"]);
     let design = run.measurements().filter(|m| m.case.get_word("engine") == Some("cublaslt")).filter(|m| {
         let extent = |name| m.case.get_count(name).unwrap();
         DESIGN.contains(&GemmShape { m: extent("m"), n: extent("n"), k: extent("k") })
@@ -77,20 +67,59 @@ fn products_of_any_shape_come_out_of_the_design() {
 
     let catalog = Catalog::embedded().unwrap();
     let (calibration, gpu) = (Calibration::from_run(&run), &bench.standin.scenario().gpus[0]);
+    rates_are_the_laws(&calibration, gpu);
     for dtype in [Dtype::Bf16, Dtype::Fp8] {
         let Fitted { model, basis, from } = calibration.matmul_model(0, &catalog, dtype).unwrap();
         assert_eq!(basis, Basis::MeasuredHere);
         assert!(from.contains("69 shapes, engine=cublaslt, gpu=0"), "{from}");
-        let (errors, inside) = errors(&model, |shape| truth(gpu, dtype, shape));
+        let truth = |shape| truth(gpu, gpu.cublaslt.unwrap(), dtype, shape);
+        let (errors, inside) = errors(&model, truth);
         tell(&format!("{dtype}: median {:.2} %, p90 {:.2} %, {:.0} % inside", errors[150] * 100.0, errors[270] * 100.0, inside * 100.0));
         assert!(errors[150] < 0.03 && errors[270] < 0.13, "{dtype}: median {}, p90 {}", errors[150], errors[270]);
         assert!(inside > 0.85, "{dtype}: {inside}");
-        for (side, tolerance) in [(8192, TOLERANCE), (12288, 0.03), (16384, 0.03)] {
+        for (side, tolerance) in [(8192, TOLERANCE), (12288, BEYOND), (16384, BEYOND)] {
             let shape = GemmShape::square(side);
-            let off = model.time_in(Setting::ROTATED, shape).time.0 / truth(gpu, dtype, shape) - 1.0;
+            let (found, truth) = (model.time_in(Setting::ROTATED, shape), truth(shape));
+            let off = found.time.0 / truth - 1.0;
             tell(&format!("{dtype}, a square of {side}: {:+.2} %", off * 100.0));
-            assert!(off.abs() < tolerance, "{dtype}, a square of {side}: {off}");
+            assert!(off.abs() < tolerance && found.contains(Seconds(truth)), "{dtype}, a square of {side}: {off}");
         }
+    }
+}
+
+/// Every timing, the best rate of each format and the model's ceiling beside the law.
+fn rates_are_the_laws(calibration: &Calibration, gpu: &Gpu) {
+    let measured = calibration.gpu(0).unwrap();
+    for (name, dtype) in [("bf16", Dtype::Bf16), ("e4m3", Dtype::Fp8)] {
+        for point in measured.matmul.iter().filter(|point| point.dtype == name) {
+            let rates = if point.engine == "own" { gpu.matmul } else { gpu.cublaslt.unwrap() };
+            close(&format!("{point:?}"), point.time().0, truth(gpu, rates, dtype, point.shape()));
+        }
+        let large = GemmShape::square(8192);
+        let rate = large.flops().0 / truth(gpu, gpu.cublaslt.unwrap(), dtype, large);
+        close(name, measured.matmul_best(name).unwrap().rate.value.0, rate);
+        close(name, calibration.matmul_model(0, &Catalog::embedded().unwrap(), dtype).unwrap().model.ceiling().0, rate);
+    }
+}
+
+#[test]
+fn without_a_library_that_works_the_own_kernel_calibrates() {
+    let lacking = full_size(&scenario("h200-1x")).replace("cuda = 12040", "cuda = 12040\nmissing = [\"cublasLtMatmul\"]");
+    let (bench, run) = measured(&lacking, &["--effort", "quick", "matmul"]);
+    let (calibration, gpu) = (Calibration::from_run(&run), &bench.standin.scenario().gpus[0]);
+    for dtype in [Dtype::Bf16, Dtype::Fp8] {
+        let Fitted { model, basis, from } = calibration.matmul_model(0, &Catalog::embedded().unwrap(), dtype).unwrap();
+        assert_eq!(basis, Basis::MeasuredHere);
+        assert!(from.contains("69 shapes, engine=own, gpu=0"), "{from}");
+        let truth = |shape| truth(gpu, gpu.matmul, dtype, shape);
+        close("a large square", model.time_in(Setting::ROTATED, GemmShape::square(8192)).time.0, truth(GemmShape::square(8192)));
+        let (errors, inside) = errors(&model, truth);
+        tell(&format!(
+            "{dtype}, own: median {:.2} %, p90 {:.2} %, {:.0} % inside",
+            errors[150] * 100.0,
+            errors[270] * 100.0,
+            inside * 100.0
+        ));
     }
 }
 
@@ -127,7 +156,6 @@ fn numbers(calibration: &Calibration) -> Vec<(String, f64)> {
 fn memory_and_links_come_out_at_the_scenarios_rates() {
     let (bench, run) = measured(&scenario("h200-1x"), &["--effort", "quick", "dram", "copy", "launch", "cache"]);
     let (calibration, gpu) = (Calibration::from_run(&run), &bench.standin.scenario().gpus[0]);
-    let close = |what: &str, found: f64, truth: f64| assert!((found / truth - 1.0).abs() < TOLERANCE, "{what}: {found:e}, truly {truth:e}");
     let measured = calibration.gpu(0).unwrap();
     let rates = [("read", gpu.dram.read_gbs), ("write", gpu.dram.write_gbs), ("copy", gpu.dram.copy_gbs), ("triad", gpu.dram.triad_gbs)];
     for (name, rate) in rates {
@@ -170,9 +198,10 @@ fn half_a_link_changes_the_numbers_of_that_link_and_no_others() {
     let link = "p2p = true, ce_gbs = 135.0, ce_both_gbs = 259.0, sm_gbs = 262.0, sm_both_gbs = 250.0, staged_gbs = 18.0, staged_both_gbs = 12.0, latency_us = 1.6";
     let slow = changed(&format!("{whole}\n[[link]]\nfrom = 0\nto = 1\nlink = {{ {link} }}\n"));
     let names: Vec<String> = slow.iter().filter(|(name, _)| name.starts_with("peer")).map(halved).collect();
-    assert_eq!(names, ["peer 0>1 engine write", "peer 1>0 engine read"], "{slow:?}");
-    // What the pair reaches at best is now the kernel's.
-    assert!(slow.iter().all(|(name, _)| name.contains("0>1") || name.contains("1>0")), "{slow:?}");
+    assert_eq!(names, ["peer 0>1 engine write", "peer 0>1 engine read"], "{slow:?}");
+    // The best that goes this way is now the kernel's; the way back is as good as before.
+    let rest: Vec<&String> = slow.iter().map(|(name, _)| name).filter(|name| !name.starts_with("peer")).collect();
+    assert_eq!(rest, ["link 0>1"], "{slow:?}");
 
     // Copies from the host to both GPUs, pinned, one way.
     let slow = changed(&whole.replace("h2d_gbs = 25.3, d2h", "h2d_gbs = 12.65, d2h"));

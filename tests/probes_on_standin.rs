@@ -73,6 +73,15 @@ fn matrix_products_come_out_at_the_truth() {
     }
 }
 
+/// What became of the shapes that calibrate.
+fn calibrating(run: &Run) -> Vec<&Outcome> {
+    let shape = |outcome: &Outcome| {
+        let [m, n, k] = ["m", "n", "k"].map(|name| outcome.case().get_count(name));
+        Some(GemmShape { m: m?, n: n?, k: k? })
+    };
+    run.outcomes.iter().filter(|outcome| shape(outcome).is_some_and(|shape| DESIGN.contains(&shape))).collect()
+}
+
 #[test]
 fn one_gpu_alone_times_the_shapes_that_calibrate() {
     let without_library = SMALL.replace("cublaslt = 120402\n", "");
@@ -83,14 +92,9 @@ fn one_gpu_alone_times_the_shapes_that_calibrate() {
             let output = bench.run(&[&["measure", "matmul", "--effort", "quick", "--time", "2 s", "-o", "r.json"], gpus].concat());
             assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
             let run = Run::read(&bench.result()).unwrap();
-            let shape = |outcome: &&Outcome| {
-                let [m, n, k] = ["m", "n", "k"].map(|name| outcome.case().get_count(name));
-                Some(GemmShape { m: m?, n: n?, k: k? })
-            };
-            let calibrates = |outcome: &&Outcome| shape(outcome).is_some_and(|shape| DESIGN.contains(&shape));
-            let cases = run.outcomes.iter().filter(calibrates);
-            assert!(cases.clone().all(|outcome| outcome.case().get_word("engine") == Some(engine)));
-            let number = cases.count();
+            let cases = calibrating(&run);
+            assert!(cases.iter().all(|outcome| outcome.case().get_word("engine") == Some(engine)));
+            let number = cases.len();
             (run, number)
         };
         let (run, number) = design(&["--gpu", "1"]);
@@ -101,6 +105,57 @@ fn one_gpu_alone_times_the_shapes_that_calibrate() {
         assert_eq!(design(&[]).1, 0, "a quick run of two has no time for them");
         assert_eq!(bench.standin.trace().unwrap().unwrap().leaks(), []);
     }
+}
+
+#[test]
+fn where_the_library_refuses_the_own_kernel_times_the_shapes_that_calibrate() {
+    let lacking = SMALL.replace("cuda = 12040", "cuda = 12040\nmissing = [\"cublasLtMatmul\"]");
+    let refusals = [
+        // It lacks a function, does not start, and has no algorithm for anything.
+        (lacking.as_str(), "", "not found"),
+        (SMALL, "cublasLtCreate:1+:error=1", "cublasLtCreate"),
+        (SMALL, "cublasLtMatmulAlgoGetHeuristic:1+:error=15", "no algorithm"),
+    ];
+    for (scenario, fault, said) in refusals {
+        let bench = Bench::text(scenario);
+        let arguments = ["measure", "matmul", "--effort", "quick", "--time", "2 s", "--gpu", "1", "-o", "r.json"];
+        let output = bench.command(&arguments).env(FAULT, fault).output().unwrap();
+        let run = Run::read(&bench.result()).unwrap_or_else(|error| panic!("{error}\n{}", stderr(&output)));
+        let cases = calibrating(&run);
+        assert_eq!(cases.len(), 2 * DESIGN.len(), "{said}: each shape in both formats, measured or waived");
+        let mut timed = 0;
+        for outcome in cases {
+            match outcome {
+                Outcome::Measured(measurement) => {
+                    let engine = &measurement.conditions["engine"];
+                    assert!(engine.starts_with("own, in place of cublasLt: ") && engine.contains(said), "{engine}");
+                    assert_eq!(measurement.case.get_word("engine"), Some("own"));
+                    timed += 1;
+                }
+                Outcome::Waived { waiver: Waiver::Memory { .. }, .. } => {}
+                other => panic!("{said}: {other:?}"),
+            }
+        }
+        assert!(timed >= 40, "{said}: only {timed} shapes");
+        assert_true(&bench, &run);
+        // The cases that compare with the library say what is wrong with it.
+        let library = || run.outcomes.iter().filter(|outcome| outcome.case().get_word("engine") == Some("cublaslt"));
+        assert!(library().count() > 0 && !library().any(|outcome| matches!(outcome, Outcome::Measured(_))), "{said}");
+        assert_eq!(bench.standin.trace().unwrap().unwrap().leaks(), []);
+    }
+}
+
+#[test]
+fn a_library_too_new_for_the_driver_gives_way_to_an_older_one() {
+    let bench = Bench::text(SMALL);
+    let folder = bench.standin.folder();
+    std::os::unix::fs::symlink(folder.join("libcublasLt.so.12"), folder.join("libcublasLt.so.13")).unwrap();
+    let arguments = ["measure", "matmul", "--effort", "quick", "--time", "100 ms", "-o", "r.json"];
+    // The newer one is tried first.
+    let output = bench.command(&arguments).env(FAULT, "cublasLtCreate:1:error=1").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = Run::read(&bench.result()).unwrap();
+    assert!(run.measurements().filter(|measurement| measurement.case.get_word("engine") == Some("cublaslt")).count() >= 4);
 }
 
 /// Every peer case of a scenario against its matrix of links.

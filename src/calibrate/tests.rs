@@ -69,6 +69,20 @@ fn links_are_kept_pair_by_pair_and_engine_by_engine() {
 }
 
 #[test]
+fn what_a_gpu_reads_goes_from_the_other() {
+    let case = |name: &str, from: u32, to: u32| format!("peer.{name}/engine=ce,bytes=1GiB,from={from},to={to}");
+    let run = Fixture::host_only()
+        .moved(&case("write", 0, 1), 20_000_000_000, 1.0)
+        .moved(&case("read", 1, 0), 21_000_000_000, 1.0)
+        .moved(&case("write", 1, 0), 10_000_000_000, 1.0)
+        .moved(&case("read", 0, 1), 9_000_000_000, 1.0)
+        .run();
+    let calibration = Calibration::from_run(&run);
+    let best = |from, to| calibration.peer(from, to).unwrap().one_way().unwrap().to_string();
+    assert_eq!((best(0, 1), best(1, 0)), ("21.00 GB/s".into(), "10.00 GB/s".into()));
+}
+
+#[test]
 fn a_machine_recorded_elsewhere_claims_less() {
     let calibration = Calibration::from_recorded(&two_h100().run());
     assert_eq!(calibration.gpus[0].basis(), Some(Basis::MeasuredSameModel));

@@ -23,17 +23,21 @@ const SMALL: u32 = 256;
 /// The library, opened on a GPU: the newest version found that works with this driver.
 ///
 /// # Errors
-/// [`Error::Gpu`] when a version that works cannot work on this GPU; the inner error is a waiver, for when there is none.
+/// [`Error::Gpu`] when what was found cannot work on this GPU; the inner error is a waiver, for when there is none.
 pub(super) fn open(machine: &Machine, bench: &Bench) -> Result<std::result::Result<CublasLt, Waiver>> {
     let versions = || machine.libraries.iter().filter(|library| library.name.starts_with(NAME));
-    let mut refused = Vec::new();
+    let (mut refused, mut failed) = (Vec::new(), None);
     for library in versions() {
         let Some(path) = &library.path else { continue };
         match CublasLt::open(&bench.gpu, Path::new(path)) {
             Ok(opened) => return Ok(Ok(opened)),
             Err(Error::Unavailable { why, .. }) => refused.push(format!("{path} ({why})")),
-            Err(error) => return Err(error),
+            // It may be too new for this driver, and an older one beside it may not.
+            Err(error) => failed = failed.or(Some(error)),
         }
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     let mut sought: Vec<String> = versions().flat_map(|library| library.sought.clone()).chain(refused).collect();
     sought.sort_unstable();
@@ -42,17 +46,17 @@ pub(super) fn open(machine: &Machine, bench: &Bench) -> Result<std::result::Resu
     Ok(Err(Waiver::LibraryMissing { library: NAME.to_owned(), sought, remedy }))
 }
 
-/// The same, kept open for the next case on this GPU.
+/// The same, kept for the next case on this GPU; that there is none is kept as well, since loading a library takes long.
 ///
 /// # Errors
 /// As [`open`].
 pub(super) fn kept(lab: &mut Lab<'_>, index: u32, bench: &Bench) -> Result<std::result::Result<CublasLt, Waiver>> {
-    if let Some((_, library)) = lab.rig.library.as_ref().filter(|(gpu, _)| *gpu == index) {
-        return Ok(Ok(library.clone()));
+    if let Some((_, opened)) = lab.rig.library.as_ref().filter(|(gpu, _)| *gpu == index) {
+        return Ok(opened.clone());
     }
     lab.rig.library = None;
     let opened = open(lab.machine, bench)?;
-    lab.rig.library = opened.as_ref().ok().map(|library| (index, library.clone()));
+    lab.rig.library = Some((index, opened.clone()));
     Ok(opened)
 }
 

@@ -8,7 +8,9 @@
 //!
 //! **For calibration** the shapes of [`DESIGN`] are measured too, from which a model predicts those of any other shape. They are many, and the
 //! model is not surer than some percent: each is sampled for some milliseconds, and by one engine: cublasLt where it is found, in the library's
-//! first suggestion, since that is what frameworks run, or else the own kernel.
+//! first suggestion, since that is what frameworks run, or else the own kernel. A library that was found may still not open, or have no
+//! algorithm for a shape: then, too, the own kernel is timed, as a case of its own that says what the library answered, so that a machine
+//! without a working cublasLt calibrates all the same.
 //!
 //! The result of every set (of up to 64, where there are more) is checked afterwards, see [`freivalds`](super::freivalds). It is filled with NaN before,
 //! so that what was not written is seen as well. What is checked is the last product of each set: a fault that came and went within the batches, and whose result
@@ -113,10 +115,7 @@ impl Probe for Matmul {
         let best = if lt::is_found(machine) { "cublaslt" } else { "own" };
         let mut cases = Vec::new();
         for gpu in &machine.gpus {
-            let case = |format: Format, engine: &str, shape: GemmShape| {
-                let case = Case::new(&format!("matmul.{}", format.name())).word("engine", engine);
-                case.count("m", shape.m).count("n", shape.n).count("k", shape.k).count("gpu", u64::from(gpu.index))
-            };
+            let case = |format: Format, engine: &str, shape: GemmShape| product_case(format, engine, shape, gpu.index);
             if calibrates(gpu, &machine.gpus, effort) {
                 cases.extend(Format::ALL.iter().flat_map(|&format| DESIGN.map(|shape| case(format, best, shape))));
             }
@@ -149,14 +148,9 @@ impl Probe for Matmul {
             return Ok(too_large(case, needed, room(gpu)));
         }
         let bench = lab.bench(gpu.index)?;
-        let engine = match case.get_word("engine") {
-            Some("own") if own_kernel(&bench, format) => Engine::Own,
-            Some("own") => return Ok(waived(case, Waiver::Unsupported { what: format!("the {name} kernel on this chip") })),
-            Some("cublaslt") => match library(case, lab, gpu.index, &bench, format, shape)? {
-                Ok(engine) => engine,
-                Err(outcome) => return Ok(outcome),
-            },
-            _ => return Err(unknown(case)),
+        let (case, engine) = match engine(case, lab, gpu.index, &bench, format, shape)? {
+            Ok(chosen) => chosen,
+            Err(waiver) => return Ok(waived(case, waiver)),
         };
         // Half of the memory for each format.
         let count = sets(shape, format.element(), l2(gpu) * 2, usable(gpu) / 2);
@@ -183,8 +177,13 @@ impl Probe for Matmul {
             ("rotation", rotation.to_string()),
             ("sums", sums.into()),
         ];
-        lab.time(case, gpu.index, &mut clock, &mut trial, &plan, conditions)
+        lab.time(&case, gpu.index, &mut clock, &mut trial, &plan, conditions)
     }
+}
+
+fn product_case(format: Format, engine: &str, shape: GemmShape, gpu: u32) -> Case {
+    let case = Case::new(&format!("matmul.{}", format.name())).word("engine", engine);
+    case.count("m", shape.m).count("n", shape.n).count("k", shape.k).count("gpu", u64::from(gpu))
 }
 
 /// The shape that a case names.
@@ -199,26 +198,46 @@ fn own_kernel(bench: &Bench, format: Format) -> bool {
     }
 }
 
-/// The library's plan for a product, or the waiver of the case.
-fn library(
+/// Who multiplies for a case, and as which case that is recorded, or why nobody does.
+///
+/// A shape that calibrates falls to the own kernel where the library refuses it. What went wrong with the library shows in the cases that
+/// compare with it, so that here a time is worth more than the failure.
+fn engine(
     case: &Case,
     lab: &mut Lab<'_>,
     index: u32,
     bench: &Bench,
     format: Format,
     shape: GemmShape,
-) -> Result<std::result::Result<Engine, Outcome>> {
+) -> Result<std::result::Result<(Case, Engine), Waiver>> {
+    let has_own = own_kernel(bench, format);
+    let own = |refusal| (product_case(format, "own", shape, index), Engine::Own { refusal: Some(refusal) });
+    let substitutes = has_own && DESIGN.contains(&shape);
+    match case.get_word("engine") {
+        Some("own") if has_own => Ok(Ok((case.clone(), Engine::Own { refusal: None }))),
+        Some("own") => Ok(Err(Waiver::Unsupported { what: format!("the {} kernel on this chip", format.name()) })),
+        Some("cublaslt") => match library(lab, index, bench, format, shape) {
+            Ok(Ok(library)) => Ok(Ok((case.clone(), library))),
+            Ok(Err(waiver)) if substitutes => Ok(Ok(own(waiver.to_string()))),
+            Err(error @ Error::Gpu { .. }) if substitutes => Ok(Ok(own(error.to_string()))),
+            Ok(Err(waiver)) => Ok(Err(waiver)),
+            Err(error) => Err(error),
+        },
+        _ => Err(unknown(case)),
+    }
+}
+
+/// The library's plan for a product, or why it has none.
+fn library(lab: &mut Lab<'_>, index: u32, bench: &Bench, format: Format, shape: GemmShape) -> Result<std::result::Result<Engine, Waiver>> {
     let library = match lt::kept(lab, index, bench)? {
         Ok(library) => library,
-        Err(waiver) => return Ok(Err(waived(case, waiver))),
+        Err(waiver) => return Ok(Err(waiver)),
     };
     let [m, n, k] = extents(shape)?;
     let version = library.version().map_or_else(|| "of unknown version".into(), |(major, minor, patch)| format!("{major}.{minor}.{patch}"));
     match library.plan(format.library(), m, n, k, lt::WORKSPACE) {
         Ok(plan) => Ok(Ok(Engine::Library { plan: Box::new(plan), version })),
-        Err(Error::Unavailable { why, .. }) => {
-            Ok(Err(waived(case, Waiver::Unsupported { what: format!("this product by cublasLt: {why}") })))
-        }
+        Err(Error::Unavailable { why, .. }) => Ok(Err(Waiver::Unsupported { what: format!("this product by cublasLt: {why}") })),
         Err(error) => Err(error),
     }
 }
@@ -234,17 +253,24 @@ fn extents(shape: GemmShape) -> Result<[u32; 3]> {
 
 /// What multiplies.
 enum Engine {
-    Own,
-    Library { plan: Box<LtPlan>, version: String },
+    Own {
+        /// What the library answered, in whose place it multiplies.
+        refusal: Option<String>,
+    },
+    Library {
+        plan: Box<LtPlan>,
+        version: String,
+    },
 }
 
 impl Engine {
     /// Engine, algorithm and workspace, as the record names them.
     fn describe(&self) -> (String, String, String) {
         match self {
-            Self::Own => {
+            Self::Own { refusal } => {
+                let name = refusal.as_ref().map_or_else(|| "own".into(), |refusal| format!("own, in place of cublasLt: {refusal}"));
                 let algorithm = format!("mma.sync, {}x{} tiles, {} stages", GEMM_LAUNCH.tile_m, GEMM_LAUNCH.tile_n, GEMM_LAUNCH.stages);
-                ("own".into(), algorithm, Bytes(0).to_string())
+                (name, algorithm, Bytes(0).to_string())
             }
             Self::Library { plan, version } => (format!("cublaslt {version}"), plan.algorithm(), plan.workspace().to_string()),
         }
@@ -291,8 +317,10 @@ impl Product {
         let blocks = m.div_ceil(GEMM_LAUNCH.tile_m).saturating_mul(n.div_ceil(GEMM_LAUNCH.tile_n));
         let launch = gpu::Shape { shared: GEMM_LAUNCH.shared_bytes, ..gpu::Shape::line(blocks, GEMM_LAUNCH.block) };
         match (&self.engine, self.format) {
-            (Engine::Own, Format::Bf16) => stream.launch(&GemmBf16 { a: In(a.cast()?), b: In(b.cast()?), c: Out(c), m, n, k }, launch),
-            (Engine::Own, Format::E4m3) => stream.launch(&GemmE4m3 { a: In(a), b: In(b), c: Out(c), m, n, k }, launch),
+            (Engine::Own { .. }, Format::Bf16) => {
+                stream.launch(&GemmBf16 { a: In(a.cast()?), b: In(b.cast()?), c: Out(c), m, n, k }, launch)
+            }
+            (Engine::Own { .. }, Format::E4m3) => stream.launch(&GemmE4m3 { a: In(a), b: In(b), c: Out(c), m, n, k }, launch),
             (Engine::Library { plan, .. }, _) => plan.enqueue(stream, a, b, c),
         }
     }

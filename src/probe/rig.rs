@@ -43,8 +43,9 @@ pub struct Rig {
     checksums: HashMap<(u64, u64), [u32; 4]>,
     /// Matrices of the `matmul` probe, on one GPU at a time.
     pub(super) operands: Vec<Rc<Operands>>,
-    /// cublasLt, opened for the `matmul` probe on one GPU at a time: loading it anew for every case would take longer than the case.
-    pub(super) library: Option<(u32, CublasLt)>,
+    /// cublasLt, opened for the `matmul` probe on one GPU at a time, or why it does not open: loading it anew for every case would take longer
+    /// than the case.
+    pub(super) library: Option<(u32, std::result::Result<CublasLt, Waiver>)>,
 }
 
 /// One opened GPU and a stream on it. Clones are the same.

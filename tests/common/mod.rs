@@ -63,6 +63,27 @@ impl Bench {
     }
 }
 
+/// The text of one of the stand-in's scenarios.
+pub fn scenario(name: &str) -> String {
+    std::fs::read_to_string(Standin::scenarios().join(format!("{name}.toml"))).unwrap()
+}
+
+/// The machine of a scenario at its full size, whose products nobody computes.
+pub fn full_size(scenario: &str) -> String {
+    let sized = |line: &&str| !line.starts_with("scale = ") && !line.starts_with("l2_scale = ");
+    let text: Vec<&str> = scenario.lines().filter(sized).collect();
+    text.join("\n").replacen("[driver]", "[driver]\nproducts = false", 1)
+}
+
+/// What `gpu-assay measure` with these arguments records on the machine of `scenario`.
+pub fn measured(scenario: &str, arguments: &[&str]) -> (Bench, Run) {
+    let bench = Bench::text(scenario);
+    let output = bench.run(&[&["measure", "-o", "r.json"], arguments].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = Run::read(&bench.result()).unwrap();
+    (bench, run)
+}
+
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

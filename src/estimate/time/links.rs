@@ -48,7 +48,8 @@ impl Links {
         if let Some(triad) = calibration.host.triad() {
             self.host_memory = triad.clone();
         }
-        let peers = calibration.peers.iter().filter(|link| link.from == index).filter_map(PeerLink::one_way);
+        // A GPU sends and receives in every collective: the slower way decides.
+        let peers = calibration.peers.iter().filter(|link| link.from == index || link.to == index).filter_map(PeerLink::one_way);
         if let Some(slowest) = peers.reduce(|slowest, rate| if rate.value < slowest.value { rate } else { slowest }) {
             let mut interconnect = Interconnect::of(gpu, catalog);
             let line = Some(slowest.map(|rate| rate / PEER));
