@@ -142,11 +142,14 @@ fn evidence(check: &Check, lang: Lang) -> String {
         format!("; {} {}", Text::new("expected", "기대").get(lang), check.expected)
     };
     let limit = check.band.as_ref().map_or_else(String::new, |band| {
-        let share = |limit: f64| limit / band.reference * 100.0;
+        let (limit, fails) = if band.failure > 0.0 { (band.failure, true) } else { (band.warning, false) };
+        let share = limit / band.reference * 100.0;
         let from = band.from.first().map_or("", String::as_str);
-        match lang {
-            Lang::En => format!(" (fails below {:.0} % of it; {}: {from})", share(band.failure), band.basis),
-            Lang::Ko => format!(" ({:.0} % 아래면 이상; {}: {from})", share(band.failure), band.basis),
+        match (lang, fails) {
+            (Lang::En, true) => format!(" (fails below {share:.0} % of it; {}: {from})", band.basis),
+            (Lang::En, false) => format!(" (warns below {share:.0} % of it; {}: {from})", band.basis),
+            (Lang::Ko, true) => format!(" ({share:.0} % 아래면 이상; {}: {from})", band.basis),
+            (Lang::Ko, false) => format!(" ({share:.0} % 아래면 주의; {}: {from})", band.basis),
         }
     });
     format!("{seen}{expected}{limit}")

@@ -14,6 +14,8 @@
 //! Everything here is pure: it reads records and documents, so that every verdict can be repeated on any machine.
 
 mod assess;
+#[cfg(test)]
+mod assess_tests;
 mod expectation;
 mod health;
 mod host;

@@ -53,6 +53,8 @@ pub(crate) struct Gpu {
 pub(crate) struct Setup {
     pub(crate) gpus: Vec<Gpu>,
     pub(crate) library: bool,
+    /// Whether matrix products are really computed.
+    pub(crate) products: bool,
     pub(crate) p2p: bool,
     /// Between two GPUs, in GB/s, and pairs that differ.
     pub(crate) peer_gbs: f64,
@@ -89,6 +91,7 @@ impl Setup {
         Self {
             gpus,
             library: true,
+            products: false,
             p2p: !model.name.contains("GeForce"),
             peer_gbs,
             slow_pair: None,
@@ -103,7 +106,8 @@ impl Setup {
 
     /// The scenario's file.
     pub(crate) fn text(&self) -> String {
-        let mut text = String::from("description = \"made by the test of verdicts\"\n[driver]\nversion = \"570.124.06\"\ncuda = 12080\nproducts = false\n");
+        let mut text = String::from("description = \"made by the test of verdicts\"\n[driver]\nversion = \"570.124.06\"\ncuda = 12080\n");
+        let _ = writeln!(text, "products = {}", self.products);
         if self.library {
             text += "cublaslt = 120803\n";
         }
@@ -243,9 +247,9 @@ impl Gpu {
         line("bus_bits", self.bus_bits.to_string());
         line("numa_node", "0".to_owned());
         line("temperature_c", "55".to_owned());
-        let application = self.application_mhz.map_or_else(String::new, |mhz| {
-            format!(", application_sm_mhz = {:.0}, application_memory_mhz = {:.0}", mhz, self.memory_mhz)
-        });
+        let application = self
+            .application_mhz
+            .map_or_else(String::new, |mhz| format!(", application_sm_mhz = {:.0}, application_memory_mhz = {:.0}", mhz, self.memory_mhz));
         line(
             "clocks",
             format!(
@@ -271,7 +275,10 @@ impl Gpu {
             line("rows", format!("{{ uncorrected = {}, pending = {}, failure = {} }}", self.rows.0, self.rows.1, self.rows.2));
         }
         let [generation, width, generation_max, width_max] = self.pcie;
-        line("pcie", format!("{{ generation = {generation}, width = {width}, generation_max = {generation_max}, width_max = {width_max} }}"));
+        line(
+            "pcie",
+            format!("{{ generation = {generation}, width = {width}, generation_max = {generation_max}, width_max = {width_max} }}"),
+        );
         if let (Some((links, active, version)), true) = (self.nvlink, nvlinked) {
             line("nvlink", format!("{{ links = {links}, active = {active}, version = {version} }}"));
         }

@@ -44,7 +44,9 @@ pub(crate) const FAULTS: &[Fault] = &[
         setup.gpus[0].name = "NVIDIA H100 80GB HBM3".to_owned();
     })
     .sold_as("H100 SXM"),
-    fault("another chip generation under its name and id", "H100 SXM", 1, "gpu.compute-capability", |setup| setup.gpus[0].capability = (8, 0)),
+    fault("another chip generation under its name and id", "H100 SXM", 1, "gpu.compute-capability", |setup| {
+        setup.gpus[0].capability = (8, 0)
+    }),
     fault("cut-down chip: 114 of 132 multiprocessors", "H100 SXM", 1, "gpu.sms", |setup| setup.gpus[0].sms = 114),
     fault("40 of 80 GB", "A100 SXM 80GB", 1, "gpu.memory", |setup| setup.gpus[0].memory_mib = 40_960),
     fault("a 4090 with 48 GB soldered on", "RTX 4090", 1, "gpu.memory", |setup| setup.gpus[0].memory_mib = 49_140),
@@ -129,21 +131,21 @@ pub(crate) const FAULTS: &[Fault] = &[
     // Speed.
     fault("memory at 80 %", "H200 SXM", 1, "dram", |setup| setup.gpus[0].dram_gbs *= 0.80),
     fault("one GPU's memory at 88 %", "A100 SXM 80GB", 3, "even.dram", |setup| setup.gpus[2].dram_gbs *= 0.88),
-    fault("matrix products at 65 %, all GPUs alike", "H100 SXM", 2, "matmul.bf16", |setup| setup.gpus.iter_mut().for_each(|gpu| gpu.slow_down(0.65))),
+    fault("matrix products at 65 %, all GPUs alike", "H100 SXM", 2, "matmul.bf16", |setup| {
+        setup.gpus.iter_mut().for_each(|gpu| gpu.slow_down(0.65))
+    }),
     fault("FP8 products at 65 %", "H100 SXM", 1, "matmul.fp8", |setup| setup.gpus[0].fp8 *= 0.65),
     fault("one GPU's products at 82 %", "A100 SXM 80GB", 3, "even.matmul", |setup| setup.gpus[1].slow_down(0.82)),
     fault("wrong products", "H100 SXM", 1, "answers", |setup| {
-        setup.faults = "[[fault]]\nfunction = \"copy\"\ncall = 1\nrepeat = true\naction = \"corrupt\"\n".to_owned();
+        setup.products = true;
+        setup.faults = "[[fault]]\nfunction = \"cublasLtMatmul\"\ncall = 1\nrepeat = true\naction = { wrong = 64.0 }\n".to_owned();
     }),
     fault("the GPU falls off the bus", "H100 SXM", 1, "measured", |setup| {
         setup.faults = "[[fault]]\nfunction = \"cuLaunchKernel\"\ncall = 60\naction = \"gone\"\n".to_owned();
     })
     .warns(),
     // Around it.
-    fault("96 of 192 processors", "H100 SXM", 8, "host.cpus", |setup| setup.cpus = 96).sold_as("aws:p5.48xlarge"),
-    fault("half the memory of the instance", "H100 SXM", 8, "host.memory", |setup| {
-        (setup.cpus, setup.host_memory) = (192, Bytes::gib(1024));
-    })
-    .sold_as("aws:p5.48xlarge"),
+    fault("2 of 4 processors", "A10G", 1, "host.cpus", |setup| setup.cpus = 2).sold_as("aws:g5.xlarge"),
+    fault("half the memory of the instance", "A10G", 1, "host.memory", |setup| setup.host_memory = Bytes::gib(8)).sold_as("aws:g5.xlarge"),
     fault("a container's 64 MiB of shared memory", "L4", 1, "host.shm", |setup| setup.shared_memory = Bytes::mib(64)).warns(),
 ];
