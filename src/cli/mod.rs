@@ -221,6 +221,11 @@ impl Status {
     }
 }
 
+/// The program's arguments, for manual pages and shell completions.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Parse the process's arguments, do what they say, and return the exit code. Errors are printed as one line.
 pub fn main() -> u8 {
     let cli = match Cli::try_parse() {
