@@ -2,12 +2,15 @@
 //!
 //! A **watch** polls NVML on a thread of its own between `start` and `stop`; what it saw is a [`Span`]: clocks, power, temperature, the
 //! reasons the driver gave for holding clocks back, and the PCIe link as trained *under load* (an idle link drops to generation 1).
-//! Throttled samples are kept and reported, never dropped: the throttling is often the finding.
+//! Throttled samples are kept and reported, never dropped: the throttling is often the finding. An [`XidWatch`] listens over a whole run
+//! for the errors that the kernel driver reports.
 
 mod nvml;
 mod watch;
+mod xids;
 
 pub use nvml::NvmlWatch;
+pub use xids::XidWatch;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -153,6 +153,9 @@ pub struct Gpu {
     /// Active throttle reasons by NVML name, e.g. `sw-power-cap`.
     #[serde(default)]
     pub throttle: Vec<String>,
+    /// Errors that the kernel driver reports.
+    #[serde(default)]
+    pub xids: Vec<Xid>,
     /// PCI Express link.
     pub pcie: Pcie,
     /// NVLink; absent: none.
@@ -273,6 +276,16 @@ pub struct Rows {
     /// A remap failed.
     #[serde(default)]
     pub failure: bool,
+}
+
+/// An error that the kernel driver reports.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Xid {
+    /// NVIDIA's number of it.
+    pub code: u64,
+    /// At which launch or copy on the GPU, from 1.
+    pub at: u64,
 }
 
 /// PCI Express link.
