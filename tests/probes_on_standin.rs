@@ -59,6 +59,7 @@ fn memory_caches_copies_and_launches_come_out_at_the_truth() {
     assert_eq!(observed("memory.context"), gpu.cost.context_mib << 20);
     assert_eq!(observed("memory.cublaslt"), gpu.cost.cublaslt_mib << 20);
     assert!(observed("memory.allocatable") <= gpu.memory_bytes() * 9 / 10);
+    assert!((gpu.memory_bytes() / 2..=gpu.memory_bytes() * 9 / 10).contains(&observed("memory.pattern")));
 }
 
 #[test]
@@ -222,6 +223,28 @@ fn a_corrupted_stream_is_a_wrong_answer() {
     let wrong = found_when_corrupted("dram", "cuLaunchKernel", 2);
     let [wrong] = &wrong[..] else { panic!("{wrong:?}") };
     assert!(wrong.starts_with("dram.triad/") && wrong.contains("words of 8 bytes differ"), "{wrong}");
+}
+
+#[test]
+fn memory_that_does_not_keep_its_contents_is_a_wrong_answer() {
+    // The last launch compares the second pattern, the one before has written it.
+    let wrong = found_when(&Bench::text(SMALL), "memory", |trace| format!("cuLaunchKernel:{}:corrupt", trace.calls["cuLaunchKernel"] - 1));
+    let [wrong] = &wrong[..] else { panic!("{wrong:?}") };
+    assert!(wrong.starts_with("memory.pattern/gpu=0") && wrong.contains("piece 1 of 1, pass 2: 1 of "), "{wrong}");
+}
+
+#[test]
+fn memory_that_is_smaller_than_it_says_is_a_wrong_answer() {
+    let fake = SMALL.replacen("scale = 4096", "scale = 4096\nreal_memory_mib = 57344", 1);
+    let bench = Bench::text(&fake);
+    let output = bench.run(&["measure", "memory", "--effort", "quick", "-o", "r.json"]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    let run = Run::read(&bench.result()).unwrap();
+    let failed: Vec<&Outcome> = run.outcomes.iter().filter(|outcome| outcome.is_failure()).collect();
+    let [Outcome::Failed { case, error, wrong_answer: true }] = failed[..] else { panic!("{failed:#?}") };
+    assert_eq!(case.to_string(), "memory.pattern/gpu=0", "the other GPU has what it says");
+    assert!(error.contains("words of 8 bytes differ from what was written, the first at byte "), "{error}");
+    assert_eq!(bench.standin.trace().unwrap().unwrap().leaks(), []);
 }
 
 /// Tells the inner half of a test that it is the inner half.

@@ -131,9 +131,10 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(scenario: Scenario) -> Self {
         let count = scenario.gpus.len();
+        let real = scenario.gpus.iter().enumerate().filter_map(|(device, gpu)| Some((device, gpu.real_memory_bytes()?))).collect();
         Self {
             scenario,
-            memory: Memory::default(),
+            memory: Memory::with_fakes(real),
             peers: vec![Vec::new(); count],
             sticky: vec![None; count],
             gone: vec![false; count],

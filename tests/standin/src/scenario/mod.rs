@@ -122,6 +122,9 @@ pub struct Gpu {
     /// The reported memory is `memory_mib / scale`, so that a run fits a small machine.
     #[serde(default = "one")]
     pub scale: u64,
+    /// Memory that the board really has, in MiB, when it is less: addresses beyond reach the beginning again.
+    #[serde(default)]
+    pub real_memory_mib: Option<u64>,
     /// Second-level cache of the real chip, in KiB.
     pub l2_kib: u64,
     /// The reported cache is `l2_kib / l2_scale`; `scale` when absent.
