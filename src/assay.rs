@@ -112,6 +112,7 @@ pub fn run(
     record.xids = ear.watch.known(Vec::new());
     let mut lab = Lab {
         machine,
+        gpus: &request.gpus,
         effort: request.effort,
         seed: request.seed,
         scratch: request.scratch,

@@ -46,6 +46,9 @@ pub struct Scenario {
     /// Graphics processors, after `model` and `count` were resolved.
     #[serde(default, rename = "gpu")]
     pub gpus: Vec<Gpu>,
+    /// Links to the host that GPUs share.
+    #[serde(default, rename = "host_switch")]
+    pub host_switches: Vec<HostSwitch>,
     /// What every ordered pair of GPUs has unless `[[link]]` says otherwise.
     #[serde(default)]
     pub link_default: Option<Link>,
@@ -429,6 +432,18 @@ pub struct HostLink {
     /// Least time of one copy.
     #[serde(default)]
     pub latency_us: f64,
+}
+
+/// A link to the host that several GPUs share: each has its own link up to there.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostSwitch {
+    /// The GPUs.
+    pub gpus: Vec<usize>,
+    /// All of them together, host to device.
+    pub h2d_gbs: f64,
+    /// All of them together, device to host.
+    pub d2h_gbs: f64,
 }
 
 /// Launch costs.

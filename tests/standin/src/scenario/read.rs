@@ -97,6 +97,16 @@ impl Scenario {
         if !order.is_empty() && !order.iter().copied().eq(0..count) {
             return fail(format!("driver.nvml_order: expected every GPU below {count} once"));
         }
+        for switch in &self.host_switches {
+            if ![switch.h2d_gbs, switch.d2h_gbs].iter().all(|rate| rate.is_finite() && *rate > 0.0) {
+                return fail("host_switch: expected positive rates".to_owned());
+            }
+        }
+        let mut switched: Vec<usize> = self.host_switches.iter().flat_map(|switch| switch.gpus.iter().copied()).collect();
+        switched.sort_unstable();
+        if switched.iter().any(|gpu| *gpu >= count) || switched.windows(2).any(|pair| pair[0] == pair[1]) {
+            return fail(format!("host_switch: expected GPUs below {count}, each in one switch at most"));
+        }
         for pair in &self.links {
             if pair.from >= count || pair.to >= count || pair.from == pair.to {
                 return fail(format!("link: expected two different GPUs below {count} but found {} and {}", pair.from, pair.to));
