@@ -49,7 +49,13 @@ pub struct Span {
     /// Highest PCIe width seen during the span.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pcie_width: Option<u32>,
-    /// ECC errors (corrected and uncorrected) that appeared during the span.
+    /// Corrected ECC errors that appeared during the span.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_corrected_errors: Option<u64>,
+    /// Uncorrected ECC errors that appeared during the span: data was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_uncorrected_errors: Option<u64>,
+    /// Both kinds together, in records of programs that did not tell them apart; this one does not write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_ecc_errors: Option<u64>,
     /// PCIe replays that appeared during the span.
