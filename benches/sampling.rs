@@ -94,6 +94,7 @@ fn run(cases: u64) -> Run {
         earlier: Vec::new(),
         machine: Machine { gpus: Vec::new(), pairs: Vec::new(), driver, libraries: Vec::new(), host: host::read_live() },
         complete: true,
+        xids: Fact::unknown("not asked"),
         outcomes: (0..cases).map(measured).collect(),
     }
 }

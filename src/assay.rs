@@ -14,7 +14,8 @@ use crate::machine::nvml::Nvml;
 use crate::machine::{self, CudaView, Environment, Fact, Machine, NvmlView, host};
 use crate::measure::{Case, Outcome, Waiver};
 use crate::probe::{Effort, Lab, Probe, Rig};
-use crate::record::{Program, Run, SCHEMA_VERSION, Settings};
+use crate::record::{Program, Run, SCHEMA_VERSION, Settings, Xid};
+use crate::telemetry::XidWatch;
 use crate::units::Seconds;
 
 /// What is to be measured, and how.
@@ -66,6 +67,20 @@ struct Errand<'a> {
     budget: Seconds,
 }
 
+/// Listens for the XIDs of a run, and remembers during which case each was heard.
+struct Ear<'nvml> {
+    watch: XidWatch<'nvml>,
+    xids: Vec<Xid>,
+}
+
+impl Ear<'_> {
+    /// All that was heard until `case` was done. What a driver reports late is counted to the next case.
+    fn after(&mut self, case: &Case) -> Fact<Vec<Xid>> {
+        self.xids.extend(self.watch.ask().into_iter().map(|(gpu, code)| Xid { gpu, code, case: case.clone() }));
+        self.watch.known(self.xids.clone())
+    }
+}
+
 /// Writing a long record after every short case would cost more than the case; a kill loses at most this much besides the running case.
 const LEAST_BETWEEN_WRITES: Duration = Duration::from_millis(200);
 
@@ -92,8 +107,12 @@ pub fn run(
     keep(&record)?;
 
     let errands = errands(machine, &request, &mut record);
+    let nvml = Nvml::open(None);
+    let mut ear = Ear { watch: XidWatch::new(nvml.as_ref(), machine, &request.gpus), xids: Vec::new() };
+    record.xids = ear.watch.known(Vec::new());
     let mut lab = Lab {
         machine,
+        gpus: &request.gpus,
         effort: request.effort,
         seed: request.seed,
         scratch: request.scratch,
@@ -109,7 +128,9 @@ pub fn run(
         }
         listener.begins(&errand.case, index, errands.len(), left);
         lab.budget = errand.budget;
-        let outcome = match errand.probe.run(&errand.case, &mut lab) {
+        let result = errand.probe.run(&errand.case, &mut lab);
+        record.xids = ear.after(&errand.case);
+        let outcome = match result {
             Ok(outcome) => outcome,
             Err(Error::Interrupted) => break,
             // Nothing was tried and failed: this machine has not what the case needs.
@@ -151,6 +172,7 @@ fn empty(machine: &Machine, settings: Settings) -> Run {
         earlier: Vec::new(),
         machine: machine.clone(),
         complete: false,
+        xids: Fact::unknown("nothing was measured"),
         outcomes: Vec::new(),
     }
 }

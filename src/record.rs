@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::machine::Machine;
+use crate::machine::{Fact, Machine};
 use crate::measure::{Case, Measurement, Outcome};
 use crate::probe::Effort;
 
@@ -49,8 +49,27 @@ pub struct Run {
     pub machine: Machine,
     /// Whether the run came to its end, rather than being stopped or killed.
     pub complete: bool,
+    /// Errors that the kernel driver reported about the GPUs measured, in the order seen. An empty list says that there were none.
+    #[serde(default = "unheard")]
+    pub xids: Fact<Vec<Xid>>,
     /// What became of every case, in the order run; those of earlier runs first.
     pub outcomes: Vec<Outcome>,
+}
+
+/// An error of a GPU that the kernel driver reported during a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Xid {
+    /// Index of the GPU; of the first measured slice, where the GPU is shared out in slices.
+    pub gpu: u32,
+    /// NVIDIA's number of the error, such as 79 for a GPU that has fallen off the bus; 999 where NVML does not know it.
+    pub code: u32,
+    /// The case during which it was seen.
+    pub case: Case,
+}
+
+/// Records from before XIDs were listened for.
+fn unheard() -> Fact<Vec<Xid>> {
+    Fact::unknown("the program that wrote the record did not listen for XIDs")
 }
 
 /// Which program wrote a record.
@@ -89,6 +108,9 @@ pub struct EarlierRun {
     pub gpus: Vec<u32>,
     /// Whether it came to its end.
     pub complete: bool,
+    /// Errors that the kernel driver reported during those probes' cases.
+    #[serde(default = "unheard")]
+    pub xids: Fact<Vec<Xid>>,
 }
 
 impl Run {
@@ -97,7 +119,10 @@ impl Run {
     pub fn after(&self, earlier: &Self, again: &[String]) -> Self {
         let stays = |probe: &str| !again.iter().any(|other| other == probe);
         let mut runs = earlier.earlier.clone();
-        runs.iter_mut().for_each(|run| run.probes.retain(|probe| stays(probe)));
+        for run in &mut runs {
+            run.probes.retain(|probe| stays(probe));
+            run.xids = run.xids.clone().map(|xids| of_cases(xids, stays));
+        }
         runs.retain(|run| !run.probes.is_empty());
         let kept: Vec<&Outcome> = earlier.outcomes.iter().filter(|outcome| stays(outcome.case().family())).collect();
         let mut probes: Vec<String> = Vec::new();
@@ -108,10 +133,16 @@ impl Run {
         }
         if !probes.is_empty() {
             let gpus = earlier.settings.gpus.clone();
-            runs.push(EarlierRun { started: earlier.started.clone(), probes, gpus, complete: earlier.complete });
+            let xids = earlier.xids.clone().map(|xids| of_cases(xids, |family| probes.iter().any(|probe| probe == family)));
+            runs.push(EarlierRun { started: earlier.started.clone(), probes, gpus, complete: earlier.complete, xids });
         }
         let outcomes = kept.into_iter().chain(&self.outcomes).cloned().collect();
         Self { earlier: runs, outcomes, ..self.clone() }
+    }
+
+    /// Every XID seen, of this run and of those before it.
+    pub fn every_xid(&self) -> impl Iterator<Item = &Xid> {
+        self.earlier.iter().map(|run| &run.xids).chain([&self.xids]).filter_map(Fact::known).flatten()
     }
 
     /// The measurement of exactly this case.
@@ -236,6 +267,12 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// The XIDs seen during cases of families that `stay`.
+fn of_cases(mut xids: Vec<Xid>, stay: impl Fn(&str) -> bool) -> Vec<Xid> {
+    xids.retain(|xid| stay(xid.case.family()));
+    xids
 }
 
 /// Bring a record of an older version to the current form, one version at a time.

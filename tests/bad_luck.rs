@@ -189,6 +189,56 @@ fn without_cublaslt_its_cases_are_waived_with_where_it_was_sought() {
     assert_tidy(&bench);
 }
 
+// What the kernel driver reports.
+
+#[test]
+fn an_xid_stands_in_the_record_with_its_gpu_and_the_case_that_was_running() {
+    let bench =
+        Bench::text(&second_with("rows = {}", "rows = {}\nxids = [{ code = 79, at = 3 }, { code = 79, at = 4 }, { code = 63, at = 5 }]"));
+    assert_ends(&bench.run(&measuring(&["dram", "launch"])), 0, "");
+    let run = record(&bench);
+    let seen = run.xids.known().unwrap();
+    assert_eq!(seen.iter().map(|xid| (xid.gpu, xid.code)).collect::<Vec<_>>(), [(1, 63), (1, 79)], "each number once");
+    let first = run.outcomes.iter().find(|outcome| outcome.case().get_count("gpu") == Some(1)).unwrap();
+    assert!(seen.iter().all(|xid| &xid.case == first.case()), "{seen:?}");
+    assert_tidy(&bench);
+
+    let other = bench.run(&measuring(&["dram", "--gpu", "0"]));
+    assert_ends(&other, 0, "");
+    assert_eq!(record(&bench).xids.known().map(Vec::len), Some(0), "only the GPUs measured are listened to, and they were silent");
+}
+
+#[test]
+fn where_nvml_tells_nothing_of_xids_nothing_is_claimed_about_them() {
+    // What a vGPU says, what a container says, and libraries without the functions.
+    for (faults, missing, said) in [
+        ("nvmlDeviceRegisterEvents:1+:error=3", "", "GPU 0"),
+        ("nvmlDeviceRegisterEvents:2+:error=4", "", "GPU 1"),
+        ("nvmlEventSetWait_v2:1:error=15", "", "GPU 0"),
+        ("nvmlEventSetCreate:1+:error=999", "", "GPU 0"),
+        ("", "nvmlEventSetCreate", "nvmlEventSetCreate"),
+        ("", "nvmlDeviceRegisterEvents", "nvmlDeviceRegisterEvents"),
+        ("", "nvmlEventSetWait_v2", "nvmlEventSetWait_v2"),
+        ("", "nvmlEventSetFree", "nvmlEventSetFree"),
+    ] {
+        let missing: Vec<&str> = missing.split_terminator(',').collect();
+        let bench = Bench::text(&with("cuda = 12040", &format!("cuda = 12040\nmissing = {missing:?}")));
+        assert_ends(&faulty(&bench, faults, &["launch"]), 0, "");
+        let run = record(&bench);
+        assert!(run.xids.why().is_some_and(|why| why.contains(said)), "{faults} {missing:?}: {:?}", run.xids);
+        assert_tidy(&bench);
+    }
+}
+
+#[test]
+fn xids_heard_before_the_driver_stopped_telling_are_kept() {
+    let bench = Bench::text(&with("rows = {}", "rows = {}\nxids = [{ code = 48, at = 1 }]"));
+    assert_ends(&faulty(&bench, "nvmlEventSetWait_v2:8+:error=15", &["launch"]), 0, "");
+    let run = record(&bench);
+    assert!(run.xids.known().is_some_and(|xids| xids.iter().any(|xid| (xid.gpu, xid.code) == (0, 48))), "{:?}", run.xids);
+    assert_tidy(&bench);
+}
+
 // What is taken, or breaks.
 
 #[test]

@@ -59,6 +59,7 @@ fn memory_caches_copies_and_launches_come_out_at_the_truth() {
     assert_eq!(observed("memory.context"), gpu.cost.context_mib << 20);
     assert_eq!(observed("memory.cublaslt"), gpu.cost.cublaslt_mib << 20);
     assert!(observed("memory.allocatable") <= gpu.memory_bytes() * 9 / 10);
+    assert!((gpu.memory_bytes() / 2..=gpu.memory_bytes() * 9 / 10).contains(&observed("memory.pattern")));
 }
 
 #[test]
@@ -277,6 +278,102 @@ fn a_corrupted_stream_is_a_wrong_answer() {
     let wrong = found_when_corrupted("dram", "cuLaunchKernel", 2);
     let [wrong] = &wrong[..] else { panic!("{wrong:?}") };
     assert!(wrong.starts_with("dram.triad/") && wrong.contains("words of 8 bytes differ"), "{wrong}");
+}
+
+#[test]
+fn memory_that_does_not_keep_its_contents_is_a_wrong_answer() {
+    // The last launch compares the second pattern, the one before has written it.
+    let wrong = found_when(&Bench::text(SMALL), "memory", |trace| format!("cuLaunchKernel:{}:corrupt", trace.calls["cuLaunchKernel"] - 1));
+    let [wrong] = &wrong[..] else { panic!("{wrong:?}") };
+    assert!(wrong.starts_with("memory.pattern/gpu=0") && wrong.contains("piece 1 of 1, pass 2: 1 of "), "{wrong}");
+}
+
+#[test]
+fn memory_that_is_smaller_than_it_says_is_a_wrong_answer() {
+    let fake = SMALL.replacen("scale = 4096", "scale = 4096\nreal_memory_mib = 57344", 1);
+    let bench = Bench::text(&fake);
+    let output = bench.run(&["measure", "memory", "--effort", "quick", "-o", "r.json"]);
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    let run = Run::read(&bench.result()).unwrap();
+    let failed: Vec<&Outcome> = run.outcomes.iter().filter(|outcome| outcome.is_failure()).collect();
+    let [Outcome::Failed { case, error, wrong_answer: true }] = failed[..] else { panic!("{failed:#?}") };
+    assert_eq!(case.to_string(), "memory.pattern/gpu=0", "the other GPU has what it says");
+    assert!(error.contains("words of 8 bytes differ from what was written, the first at byte "), "{error}");
+    assert_eq!(bench.standin.trace().unwrap().unwrap().leaks(), []);
+}
+
+/// The rates of copies alone, of the largest size, and together: GB/s by direction and GPU.
+fn host_rates(run: &Run, gpu: u64) -> [[f64; 2]; 2] {
+    ["h2d", "d2h"].map(|direction| {
+        let rate = |mut found: Box<dyn Iterator<Item = &gpu_assay::measure::Measurement> + '_>| {
+            found.find(|measurement| measurement.case.get_count("gpu") == Some(gpu)).unwrap().bandwidth().unwrap().point / 1e9
+        };
+        let alone = run.of(if direction == "h2d" { "copy.h2d" } else { "copy.d2h" });
+        let large = alone.filter(|m| m.case.get_word("memory") == Some("pinned") && m.work.moved.0 >= 1 << 22);
+        let together = run.of("copy.together").filter(move |m| m.case.get_word("dir") == Some(direction));
+        [rate(Box::new(large)), rate(Box::new(together))]
+    })
+}
+
+fn assert_rates(found: [[f64; 2]; 2], expected: [[f64; 2]; 2]) {
+    for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+        assert!((found / expected - 1.0).abs() < TOLERANCE, "{found} where the truth is {expected}");
+    }
+}
+
+/// Measure the copies of a scenario; all others must have copied during every batch.
+fn copied(scenario: &str) -> Run {
+    let bench = Bench::text(scenario);
+    let output = bench.run(&["measure", "copy", "--effort", "quick", "--time", "3 s", "-o", "r.json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(bench.standin.trace().unwrap().unwrap().leaks(), []);
+    let run = Run::read(&bench.result()).unwrap();
+    for measurement in run.of("copy.together") {
+        let (covered, batches) = measurement.conditions["covered"].split_once(" of ").unwrap();
+        assert_eq!(Some(covered), batches.strip_suffix(" batches"), "{}", measurement.case);
+    }
+    run
+}
+
+#[test]
+fn gpus_behind_one_switch_are_slower_together_than_alone() {
+    let run = copied(&format!("{SMALL}\n[[host_switch]]\ngpus = [0, 1]\nh2d_gbs = 38.0\nd2h_gbs = 30.0\n"));
+    for gpu in [0, 1] {
+        assert_rates(host_rates(&run, gpu), [[25.3, 19.0], [26.1, 15.0]]);
+    }
+}
+
+#[test]
+fn gpus_of_unequal_links_share_what_the_slower_one_leaves() {
+    let second = SMALL.rfind("host_link").unwrap();
+    let slow = SMALL[second..].replacen("h2d_gbs = 25.3, d2h_gbs = 26.1", "h2d_gbs = 6.0, d2h_gbs = 6.5", 1);
+    let run = copied(&format!("{}{slow}\n[[host_switch]]\ngpus = [0, 1]\nh2d_gbs = 28.0\nd2h_gbs = 40.0\n", &SMALL[..second]));
+    assert_rates(host_rates(&run, 0), [[25.3, 22.0], [26.1, 26.1]]);
+    assert_rates(host_rates(&run, 1), [[6.0, 6.0], [6.5, 6.5]]);
+}
+
+#[test]
+fn a_gpu_alone_has_nothing_to_copy_together_with() {
+    let bench = Bench::text(SMALL);
+    let output = bench.run(&["measure", "copy", "--gpu", "1", "--effort", "quick", "--time", "1 s", "-o", "r.json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = Run::read(&bench.result()).unwrap();
+    assert!(run.outcomes.iter().all(|outcome| outcome.case().mechanism() != "copy.together"));
+}
+
+#[test]
+fn a_copy_of_another_gpu_that_is_corrupted_is_a_wrong_answer_too() {
+    let bench = Bench::text(SMALL);
+    let arguments = ["measure", "copy", "--effort", "quick", "--time", "1 s", "-o", "r.json"];
+    assert_eq!(bench.run(&arguments).status.code(), Some(0));
+    // The last download is that of the last timed copy; the others' were enqueued before it.
+    let calls = bench.standin.trace().unwrap().unwrap().calls["cuMemcpyDtoHAsync_v2"];
+    let output = bench.command(&arguments).env(FAULT, format!("cuMemcpyDtoHAsync_v2:{calls}:corrupt")).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    let run = Run::read(&bench.result()).unwrap();
+    let failed: Vec<&Outcome> = run.outcomes.iter().filter(|outcome| outcome.is_failure()).collect();
+    let [Outcome::Failed { case, error, wrong_answer: true }] = failed[..] else { panic!("{failed:#?}") };
+    assert!(case.mechanism() == "copy.together" && error.contains("on GPU 1: device to host: "), "{case}: {error}");
 }
 
 /// Tells the inner half of a test that it is the inner half.

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use gpu_assay::error::Error;
+use gpu_assay::machine::Fact;
 use gpu_assay::measure::{Outcome, Waiver};
-use gpu_assay::record::{EarlierRun, Run, SCHEMA_VERSION, read_folder, write_atomically};
+use gpu_assay::record::{EarlierRun, Run, SCHEMA_VERSION, Xid, read_folder, write_atomically};
 use proptest::prelude::*;
 
 /// A small complete record, with one outcome of every kind.
@@ -78,18 +79,48 @@ fn a_record_of_several_runs_says_which_outcomes_are_whose() {
     first.complete = false;
     let second = run("tuesday", &[1], &["copy.h2d/gpu=1"]).after(&first, &names(&["copy"]));
     assert_eq!(cases(&second), ["dram.read/gpu=0", "dram.read/gpu=1", "host.triad", "copy.h2d/gpu=1"]);
-    let monday = EarlierRun { started: "monday".into(), probes: names(&["dram", "host"]), gpus: vec![0, 1], complete: false };
+    let xids = first.xids.clone();
+    let monday = EarlierRun { started: "monday".into(), probes: names(&["dram", "host"]), gpus: vec![0, 1], complete: false, xids };
     assert_eq!(second.earlier, std::slice::from_ref(&monday));
     assert_eq!((second.started.as_str(), &second.settings.gpus), ("tuesday", &vec![1]));
     assert_eq!(parse(&second.to_json().unwrap()).unwrap(), second);
 
     let third = run("wednesday", &[0], &["dram.read/gpu=0"]).after(&second, &names(&["dram"]));
     assert_eq!(cases(&third), ["host.triad", "copy.h2d/gpu=1", "dram.read/gpu=0"]);
-    let tuesday = EarlierRun { started: "tuesday".into(), probes: names(&["copy"]), gpus: vec![1], complete: true };
+    let xids = second.xids.clone();
+    let tuesday = EarlierRun { started: "tuesday".into(), probes: names(&["copy"]), gpus: vec![1], complete: true, xids };
     assert_eq!(third.earlier, [EarlierRun { probes: names(&["host"]), ..monday }, tuesday]);
 
     let fourth = run("thursday", &[0], &["host.triad"]).after(&third, &names(&["dram", "host", "copy"]));
     assert_eq!((fourth.earlier.len(), cases(&fourth)), (0, names(&["host.triad"])));
+}
+
+#[test]
+fn an_xid_stays_with_the_run_that_saw_it_while_its_case_stands_in_the_record() {
+    let seen = |case: &str, code| Xid { gpu: 0, code, case: case.parse().unwrap() };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let codes = |run: &Run| run.every_xid().map(|xid| xid.code).collect::<Vec<_>>();
+    let run = |case: &str, xids: &[Xid]| {
+        let mut run = parse(&example()).unwrap();
+        run.outcomes = vec![Outcome::Waived { case: case.parse().unwrap(), waiver: Waiver::OutOfTime }];
+        run.xids = Fact::Known(xids.to_vec());
+        run
+    };
+    let mut first = run("dram.read/gpu=0", &[seen("dram.read/gpu=0", 48), seen("copy.h2d/gpu=0", 79)]);
+    first.keep(Outcome::Waived { case: "copy.h2d/gpu=0".parse().unwrap(), waiver: Waiver::OutOfTime });
+    let second = run("copy.h2d/gpu=0", &[seen("copy.h2d/gpu=0", 31)]).after(&first, &names(&["copy"]));
+    assert_eq!(codes(&second), [48, 31]);
+    assert_eq!(parse(&second.to_json().unwrap()).unwrap(), second);
+    let third = run("dram.read/gpu=0", &[]).after(&second, &names(&["dram"]));
+    assert_eq!(codes(&third), [31]);
+}
+
+#[test]
+fn a_record_from_before_xids_were_listened_for_does_not_say_that_there_were_none() {
+    let run = parse(&example()).unwrap();
+    assert!(run.xids.why().unwrap().contains("did not listen"), "{:?}", run.xids);
+    let silent = example().replacen("\"complete\":true", "\"complete\":true,\"xids\":[]", 1);
+    assert_eq!(parse(&silent).unwrap().xids, Fact::Known(vec![]));
 }
 
 #[test]

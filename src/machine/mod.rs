@@ -27,7 +27,7 @@ pub use host::{Space, SpaceReader};
 pub use tree::Environment;
 
 /// A value that was read, or the reason it could not be.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Fact<T> {
     /// As read.

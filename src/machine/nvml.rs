@@ -13,7 +13,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
 
-use nvml_wrapper::Device;
+use nvml_wrapper::bitmasks::event::EventTypes;
 use nvml_wrapper::enum_wrappers::device::{
     Clock, EccCounter, GpuVirtualizationMode, MemoryError, P2pCapabilitiesIndex, P2pStatus, TopologyLevel,
 };
@@ -21,6 +21,7 @@ use nvml_wrapper::enums::device::{SampleValue, UsedGpuMemory};
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::struct_wrappers::device::PciInfo;
 use nvml_wrapper::structs::device::FieldId;
+use nvml_wrapper::{Device, EventSet};
 
 use crate::error::{Error, Result};
 use crate::units::{Bytes, Hertz, Watts};
@@ -100,6 +101,19 @@ impl Nvml {
     pub(crate) fn board(&self, uuid: &str) -> std::result::Result<Device<'_>, NvmlError> {
         let device = self.library.device_by_uuid(uuid)?;
         if uuid.starts_with("MIG-") { device.mig_parent_device() } else { Ok(device) }
+    }
+
+    /// The XIDs of the board with this UUID, from now on. Letting go of the set ends it.
+    ///
+    /// # Errors
+    /// NVML's, when it has no such events (a vGPU), does not let this process have them (a container), or lacks a function for them.
+    pub(crate) fn xid_events(&self, uuid: &str) -> std::result::Result<EventSet<'_>, NvmlError> {
+        // nvml-wrapper 0.13 frees a set by a call that panics where the library lacks the function: then there must be no set.
+        if let Err(missing) = &self.library.lib().nvmlEventSetFree {
+            return Err(NvmlError::FailedToLoadSymbol(missing.to_string()));
+        }
+        let device = self.library.device_by_uuid(uuid)?;
+        device.register_events(EventTypes::CRITICAL_XID_ERROR, self.library.create_event_set()?).map_err(|refused| refused.error)
     }
 
     /// Every GPU NVML lets this process see, in NVML's order.

@@ -5,6 +5,7 @@
 //! | `h2d` | host to device |
 //! | `d2h` | device to host |
 //! | `both` | both at once, each on a stream of its own; the bytes of both count |
+//! | `together` | `dir=h2d` or `dir=d2h` of one GPU, while all other GPUs do the same |
 //!
 //! `memory=pinned` is host memory that the device reaches by itself, on the GPU's own NUMA node: the link's rate. `memory=pageable` is
 //! ordinary memory, which the driver moves through a pinned buffer of its own with the processor's help: what a program gets that does not
@@ -14,6 +15,8 @@
 //! the device is compared by a kernel, what arrived on the host by the host, word by word; the targets were cleared before. What is compared is
 //! the last copy into each slot: an error that came and went, under later copies into the same slot, is not seen. (Comparing every copy on the
 //! host would take longer than the copies.)
+
+mod together;
 
 use super::facts::{gpu_on, l2, needs_gpu, power_of_two_below, size, unknown, usable};
 use super::pinned::Pinned;
@@ -62,7 +65,7 @@ impl Probe for Copy {
     }
 
     fn about(&self) -> &'static str {
-        "copies between host and device: each direction and both at once, pinned and pageable, by size"
+        "copies between host and device: each direction and both at once, pinned and pageable, by size; all GPUs together"
     }
 
     fn needs(&self, machine: &Machine) -> Result<(), Waiver> {
@@ -86,17 +89,20 @@ impl Probe for Copy {
                 cases.extend(pageable.iter().map(|bytes| case(direction, *bytes, "pageable")));
             }
         }
+        cases.extend(together::cases(machine));
         cases
     }
 
-    fn weight(&self, _: &Case) -> f64 {
-        0.7
+    fn weight(&self, case: &Case) -> f64 {
+        // There is one for each GPU and direction, and each keeps all GPUs busy.
+        if case.mechanism() == "copy.together" { 0.35 } else { 0.7 }
     }
 
     fn run(&self, case: &Case, lab: &mut Lab<'_>) -> Result<Outcome> {
         let gpu = gpu_on(lab.machine, case, "gpu")?;
         let bytes = size(case, "bytes")?;
         let (up, down) = match operation(case)? {
+            "together" => return together::run(case, gpu, lab),
             "h2d" => (true, false),
             "d2h" => (false, true),
             "both" => (true, true),
@@ -126,7 +132,7 @@ impl Probe for Copy {
                 let down = down.then(|| lab.take_pinned(gpu.index, window.total())).transpose()?;
                 let mut trial = Transfer::new(&bench, window, up, down, lab.seed)?;
                 let outcome = lab.time_gated(case, gpu.index, &bench, &mut trial, &lab.plan(1.0), conditions)?;
-                trial.up.take().into_iter().chain(trial.down.take()).for_each(|end| lab.keep_pinned(end.host));
+                trial.keep(lab);
                 Ok(outcome)
             }
             Some("pageable") if up != down => {
@@ -198,6 +204,11 @@ impl Transfer {
         bench.stream.synchronize()?;
         let (forked, joined) = (bench.gpu.event()?, bench.gpu.event()?);
         Ok(Self { bench: bench.clone(), side: bench.gpu.stream()?, forked, joined, window, up, down, seed, iterations: 0 })
+    }
+
+    /// Give the pinned memory back for the next case.
+    fn keep(self, lab: &mut Lab<'_>) {
+        self.up.into_iter().chain(self.down).for_each(|end| lab.keep_pinned(end.host));
     }
 }
 

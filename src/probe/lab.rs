@@ -69,6 +69,8 @@ impl Effort {
 pub struct Lab<'a> {
     /// The machine being measured.
     pub machine: &'a Machine,
+    /// Indices of the GPUs that the run measures.
+    pub gpus: &'a [u32],
     /// How thorough the run is.
     pub effort: Effort,
     /// Seed of all generated data.

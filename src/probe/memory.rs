@@ -6,11 +6,15 @@
 //! | `cublaslt` | what a cublasLt handle and its first product take |
 //! | `allocatable` | the largest single allocation that succeeds, up to 90 % of what is free, so that others are left something |
 //! | `granularity` | how much free memory falls when a tiny allocation needs a new block |
+//! | `pattern` | what kept its contents: the memory that `allocatable` may ask for, filled with a pattern and compared |
 //!
 //! These are observations, not timings. The context's cost can only be seen from outside, so the device is closed before it is read.
 
+use std::time::Duration;
+
 use super::facts::{gpu_on, needs_gpu, unknown};
-use super::rig::{Bench, operation, waived};
+use super::pattern::{self, PatternTest};
+use super::rig::{Bench, operation, too_large, waived};
 use super::{Effort, Lab, Probe};
 use crate::error::{Error, Result};
 use crate::machine::{Gpu, Machine};
@@ -26,6 +30,9 @@ const MOST_TRIES: u32 = 12;
 /// Tiny allocations to make at most while waiting for free memory to fall: a 2 MiB block holds 4096 of 512 bytes.
 const MOST_TINY: usize = 8192;
 
+/// Time that a pattern test may take: far more than it needs, but a GPU that has become very slow must not hold the run.
+const MOST_PATTERN_TIME: Duration = Duration::from_secs(5);
+
 /// The `memory` probe.
 pub(super) struct Memory;
 
@@ -35,7 +42,7 @@ impl Probe for Memory {
     }
 
     fn about(&self) -> &'static str {
-        "device memory taken by a context and by cublasLt, the largest allocation, the allocation granularity"
+        "device memory taken by a context and by cublasLt, the largest allocation, the allocation granularity; a pattern test"
     }
 
     fn needs(&self, machine: &Machine) -> Result<(), Waiver> {
@@ -43,7 +50,7 @@ impl Probe for Memory {
     }
 
     fn cases(&self, machine: &Machine, _: Effort) -> Vec<Case> {
-        let names = ["context", "cublaslt", "allocatable", "granularity"];
+        let names = ["context", "cublaslt", "allocatable", "granularity", "pattern"];
         let cases = |index: u32| names.map(|name| Case::new(&format!("memory.{name}")).count("gpu", u64::from(index)));
         machine.gpus.iter().flat_map(|gpu| cases(gpu.index)).collect()
     }
@@ -59,6 +66,7 @@ impl Probe for Memory {
             "cublaslt" => super::lt::memory(case, gpu, lab),
             "allocatable" => allocatable(case, &lab.bench(gpu.index)?),
             "granularity" => granularity(case, &lab.bench(gpu.index)?),
+            "pattern" => pattern(case, gpu, lab),
             _ => Err(unknown(case)),
         }
     }
@@ -82,7 +90,7 @@ fn context(case: &Case, gpu: &Gpu, lab: &mut Lab<'_>) -> Result<Outcome> {
 
 fn allocatable(case: &Case, bench: &Bench) -> Result<Outcome> {
     let (free, _) = bench.gpu.memory()?;
-    let limit = free / 100 * POLITE_PERCENT;
+    let limit = polite(free);
     let found = largest(limit, |bytes| match bench.gpu.allocate(bytes) {
         Ok(_) => Ok(true),
         Err(Error::Gpu { code, .. }) if code == "CUDA_ERROR_OUT_OF_MEMORY" => Ok(false),
@@ -94,6 +102,38 @@ fn allocatable(case: &Case, bench: &Bench) -> Result<Outcome> {
         ("limit", format!("{POLITE_PERCENT} % of free memory")),
     ];
     Ok(observed(case, found, conditions))
+}
+
+/// What may be asked for of so much free memory.
+fn polite(free: Bytes) -> Bytes {
+    free / 100 * POLITE_PERCENT
+}
+
+/// The pattern test over all the memory that may be asked for.
+fn pattern(case: &Case, gpu: &Gpu, lab: &mut Lab<'_>) -> Result<Outcome> {
+    let bench = lab.bench(gpu.index)?;
+    let (free, _) = bench.gpu.memory()?;
+    // A second pattern finds most of what the first one missed; two more cost as much again and are for runs that have the time.
+    let passes = if lab.effort == Effort::Quick { 2 } else { 4 };
+    let test = PatternTest { bytes: polite(free), passes, seed: lab.seed, most: MOST_PATTERN_TIME, stopped: lab.stopped };
+    if test.bytes < pattern::LEAST {
+        return Ok(too_large(case, pattern::LEAST, test.bytes));
+    }
+    let tested = test.run(&bench)?;
+    match tested.wrong {
+        Some(what) => Err(Error::WrongAnswer { case: case.to_string(), what }),
+        None if tested.bytes < pattern::LEAST => Ok(waived(case, Waiver::OutOfTime)),
+        None => {
+            let conditions = [
+                ("method", "address-dependent random patterns, all written before any was compared".into()),
+                ("free", free.to_string()),
+                ("limit", format!("{POLITE_PERCENT} % of free memory")),
+                ("passes", tested.passes.to_string()),
+                ("seed", lab.seed.to_string()),
+            ];
+            Ok(observed(case, tested.bytes, conditions))
+        }
+    }
 }
 
 /// The largest size up to `limit` that `fits`, to a thousandth of `limit`.

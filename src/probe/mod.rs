@@ -16,6 +16,7 @@ mod lt;
 mod matmul;
 mod memory;
 mod operands;
+mod pattern;
 mod peer;
 mod pinned;
 mod rig;

@@ -2,12 +2,15 @@
 //!
 //! A **watch** polls NVML on a thread of its own between `start` and `stop`; what it saw is a [`Span`]: clocks, power, temperature, the
 //! reasons the driver gave for holding clocks back, and the PCIe link as trained *under load* (an idle link drops to generation 1).
-//! Throttled samples are kept and reported, never dropped: the throttling is often the finding.
+//! Throttled samples are kept and reported, never dropped: the throttling is often the finding. An [`XidWatch`] listens over a whole run
+//! for the errors that the kernel driver reports.
 
 mod nvml;
 mod watch;
+mod xids;
 
 pub use nvml::NvmlWatch;
+pub use xids::XidWatch;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,7 +49,13 @@ pub struct Span {
     /// Highest PCIe width seen during the span.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pcie_width: Option<u32>,
-    /// ECC errors (corrected and uncorrected) that appeared during the span.
+    /// Corrected ECC errors that appeared during the span.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_corrected_errors: Option<u64>,
+    /// Uncorrected ECC errors that appeared during the span: data was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_uncorrected_errors: Option<u64>,
+    /// Both kinds together, in records of programs that did not tell them apart; this one does not write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_ecc_errors: Option<u64>,
     /// PCIe replays that appeared during the span.

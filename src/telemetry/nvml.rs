@@ -91,9 +91,8 @@ impl Readings for NvmlReadings {
         let Ok(gpu) = self.nvml.board(&self.uuid) else { return Counters::default() };
         let errors = |kind: MemoryError| gpu.total_ecc_errors(kind, EccCounter::Volatile).ok();
         Counters {
-            ecc_errors: errors(MemoryError::Corrected)
-                .zip(errors(MemoryError::Uncorrected))
-                .map(|(corrected, uncorrected)| corrected.saturating_add(uncorrected)),
+            corrected_errors: errors(MemoryError::Corrected),
+            uncorrected_errors: errors(MemoryError::Uncorrected),
             pcie_replays: gpu.pcie_replay_counter().ok().map(u64::from),
         }
     }

@@ -34,8 +34,8 @@ pub(super) struct Reading {
 /// Counters that only grow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counters {
-    /// Corrected and uncorrected ECC errors together.
-    pub(super) ecc_errors: Option<u64>,
+    pub(super) corrected_errors: Option<u64>,
+    pub(super) uncorrected_errors: Option<u64>,
     pub(super) pcie_replays: Option<u64>,
 }
 
@@ -108,7 +108,8 @@ impl Seen {
         self.span.mean_sm_clock = self.sm_clock.value().map(Hertz);
         self.span.mean_memory_clock = self.memory_clock.value().map(Hertz);
         self.span.mean_power = self.power.value().map(Watts);
-        self.span.new_ecc_errors = grown(before.ecc_errors, after.ecc_errors);
+        self.span.new_corrected_errors = grown(before.corrected_errors, after.corrected_errors);
+        self.span.new_uncorrected_errors = grown(before.uncorrected_errors, after.uncorrected_errors);
         self.span.new_pcie_replays = grown(before.pcie_replays, after.pcie_replays);
         self.span.throttle_reasons.sort();
         self.span

@@ -61,8 +61,12 @@ fn a_span_is_what_the_polls_saw() {
     for reading in &readings {
         seen.add(reading);
     }
-    let counters = |ecc, replays| Counters { ecc_errors: Some(ecc), pcie_replays: Some(replays) };
-    let span = seen.finish(counters(10, 3), counters(12, 3));
+    let counters = |corrected, uncorrected| Counters {
+        corrected_errors: Some(corrected),
+        uncorrected_errors: Some(uncorrected),
+        pcie_replays: Some(3),
+    };
+    let span = seen.finish(counters(10, 5), counters(12, 6));
     assert_eq!(
         span,
         Span {
@@ -76,7 +80,9 @@ fn a_span_is_what_the_polls_saw() {
             throttle_reasons: vec!["sw_power_cap".into()],
             pcie_generation: Some(5),
             pcie_width: Some(16),
-            new_ecc_errors: Some(2),
+            new_corrected_errors: Some(2),
+            new_uncorrected_errors: Some(1),
+            new_ecc_errors: None,
             new_pcie_replays: Some(0),
         }
     );
@@ -107,12 +113,12 @@ fn refused_readings_stay_absent() {
 
 #[test]
 fn counters_frame_the_span_even_without_a_poll_in_it() {
-    let counters = [(4, 1), (9, 1)].map(|(ecc, replays)| Counters { ecc_errors: Some(ecc), pcie_replays: Some(replays) });
+    let counters = [4, 9].map(|corrected| Counters { corrected_errors: Some(corrected), uncorrected_errors: None, pcie_replays: Some(1) });
     let (readings, _polls, _) = scripted(vec![busy(1.8e9, 400.0, &["hw_slowdown"])], counters.to_vec());
     let mut watch = Poller::new(readings, NEVER).unwrap();
     watch.start();
     let span = watch.stop().unwrap();
-    assert_eq!((span.new_ecc_errors, span.new_pcie_replays), (Some(5), Some(0)));
+    assert_eq!((span.new_corrected_errors, span.new_uncorrected_errors, span.new_pcie_replays), (Some(5), None, Some(0)));
     // Too short for the thread or not: one look is always taken.
     assert_eq!(span.polls, 1);
     assert_eq!(span.throttle_reasons, ["hw_slowdown"]);
@@ -120,10 +126,10 @@ fn counters_frame_the_span_even_without_a_poll_in_it() {
 
 #[test]
 fn a_counter_that_was_cleared_counts_from_nothing() {
-    let counters = [Some(100), Some(2), None].map(|ecc_errors| Counters { ecc_errors, pcie_replays: None });
-    assert_eq!(Seen::default().finish(counters[0], counters[1]).new_ecc_errors, Some(2));
-    assert_eq!(Seen::default().finish(counters[0], counters[2]).new_ecc_errors, None);
-    assert_eq!(Seen::default().finish(counters[2], counters[0]).new_ecc_errors, None);
+    let counters = [Some(100), Some(2), None].map(|corrected_errors| Counters { corrected_errors, ..Counters::default() });
+    assert_eq!(Seen::default().finish(counters[0], counters[1]).new_corrected_errors, Some(2));
+    assert_eq!(Seen::default().finish(counters[0], counters[2]).new_corrected_errors, None);
+    assert_eq!(Seen::default().finish(counters[2], counters[0]).new_corrected_errors, None);
 }
 
 #[test]

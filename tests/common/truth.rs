@@ -1,7 +1,7 @@
 //! What a measurement on a stand-in machine should have reported, from the scenario.
 
 use gpu_assay::gpu::MOST_QUEUED;
-use gpu_assay::measure::Measurement;
+use gpu_assay::measure::{Case, Measurement};
 use gpu_assay::stats::Interval;
 use gpu_assay_standin::scenario::{Gpu, Link, ProductShape, Scenario};
 
@@ -115,14 +115,36 @@ fn host_copy(scenario: &Scenario, gpu: &Gpu, measurement: &Measurement) -> f64 {
     let moved = measurement.work.moved.as_f64();
     let wire = |alone, opposed| Wire { alone, opposed, least_us: link.latency_us };
     let (up, down) = match case.get_word("memory") {
-        Some("pinned") => (wire(link.h2d_gbs, link.h2d_both_gbs), wire(link.d2h_gbs, link.d2h_both_gbs)),
+        None | Some("pinned") => (wire(link.h2d_gbs, link.h2d_both_gbs), wire(link.d2h_gbs, link.d2h_both_gbs)),
         _ => (wire(link.pageable_h2d_gbs, link.pageable_h2d_gbs), wire(link.pageable_d2h_gbs, link.pageable_d2h_gbs)),
     };
-    match case.mechanism() {
+    match (case.mechanism(), case.get_word("dir")) {
+        ("copy.together", Some(direction)) => {
+            together(scenario, case, direction, if direction == "h2d" { up } else { down }).seconds(moved)
+        }
+        _ => alone(scenario, measurement, up, down),
+    }
+}
+
+/// The part of a shared link that a GPU gets while all that share it copy; they must be equals.
+fn together(scenario: &Scenario, case: &Case, direction: &str, own: Wire) -> Wire {
+    let gpu = case.get_count("gpu").expect("a GPU") as usize;
+    let switch = scenario.host_switches.iter().find(|switch| switch.gpus.contains(&gpu));
+    let part = switch.map_or(f64::INFINITY, |switch| {
+        let rate = if direction == "h2d" { switch.h2d_gbs } else { switch.d2h_gbs };
+        rate / switch.gpus.len() as f64
+    });
+    Wire { alone: own.alone.min(part), ..own }
+}
+
+/// Time of a copy of one GPU, with no other about.
+fn alone(scenario: &Scenario, measurement: &Measurement, up: Wire, down: Wire) -> f64 {
+    let moved = measurement.work.moved.as_f64();
+    match measurement.case.mechanism() {
         "copy.h2d" => up.seconds(moved),
         "copy.d2h" => down.seconds(moved),
         "copy.both" => {
-            let least = link.latency_us * 1e-6;
+            let least = up.least_us * 1e-6;
             let seconds = both_ways([up, down], moved / 2.0);
             if seconds < least { least * slower_of_two(scenario.noise.sigma, measurement.iterations) } else { seconds }
         }

@@ -2,19 +2,22 @@
 //!
 //! Every kernel runs on random input and its output is compared with the host's own computation of the definition (see
 //! [`reference`](crate::gpu::reference)), at sizes that are and that are not multiples of what a block works on. Then a share of the
-//! device's memory is filled with an address-dependent pattern and every word of it is read back, twice with different patterns, so that a
-//! stuck bit shows in one of them and two addresses that reach the same cell show in both.
+//! device's memory is filled with an address-dependent pattern and every word of it is read back, twice with different patterns: see
+//! the pattern test, which the `memory` probe has too.
 //!
 //! What is exact is compared bit for bit; where rounding differs between chips, the tolerance is that of the reference. A result is
 //! structured, and nothing is printed: [`Report::is_right`] is the verdict.
 
 mod arithmetic;
-mod memory;
 mod movement;
 
+use std::time::Duration;
+
+use super::pattern::PatternTest;
 use super::rig::{Bench, Rig};
 use crate::error::{Error, Result};
 use crate::machine::Machine;
+use crate::units::Bytes;
 
 /// What the self-test is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -109,13 +112,21 @@ pub fn run(machine: &Machine, gpus: &[u32], options: Options, heard: &mut dyn Fn
                 note(exam.name, 0, Verdict::Waived("this chip lacks the instruction".into()));
             }
         }
-        let (compared, wrong) = memory::test(&bench, options, stopped)?;
+        let (compared, wrong) = memory(&bench, options, stopped)?;
         note("memory", compared, wrong.map_or(Verdict::Right, Verdict::Wrong));
         // The next GPU's test should not find this one's context in its way.
         drop(bench);
         rig.close(gpu);
     }
     Ok(report)
+}
+
+/// Fill a share of the free memory with a pattern and compare every word, twice.
+fn memory(bench: &Bench, options: Options, stopped: &dyn Fn() -> bool) -> Finding {
+    let (free, _) = bench.gpu.memory()?;
+    let bytes = Bytes((free.as_f64() * options.share) as u64);
+    let tested = PatternTest { bytes, passes: 2, seed: options.seed, most: Duration::MAX, stopped }.run(bench)?;
+    Ok((tested.bytes.0, tested.wrong))
 }
 
 /// A check that every GPU can do.

@@ -60,6 +60,7 @@ impl Nv {
     pub(crate) const NOT_SUPPORTED: Self = Self(3);
     pub(crate) const NOT_FOUND: Self = Self(6);
     pub(crate) const INSUFFICIENT_SIZE: Self = Self(7);
+    pub(crate) const TIMEOUT: Self = Self(10);
     pub(crate) const GPU_IS_LOST: Self = Self(15);
     pub(crate) const DRIVER_NOT_LOADED: Self = Self(9);
 }

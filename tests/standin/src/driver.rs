@@ -16,6 +16,7 @@ use crate::cublaslt::Library;
 use crate::cuda::{Function, Module};
 use crate::kernels::KERNELS;
 use crate::machine::{Damage, Machine, Task, What};
+use crate::nvml::EventSet;
 use crate::scenario::{Action, Fault, Gpu, Scenario, ScenarioError};
 use crate::timeline::{Mark, Step, Timeline, Waited};
 
@@ -76,6 +77,10 @@ pub(crate) struct Driver {
     pub(crate) timeline: Timeline<Task>,
     pub(crate) cuda_ready: bool,
     pub(crate) nvml_users: u32,
+    /// Sets of NVML's events.
+    pub(crate) event_sets: HashMap<usize, EventSet>,
+    /// Launches and copies of each device so far.
+    pub(crate) works: Vec<u64>,
     /// Devices that CUDA shows, in its order, after `CUDA_VISIBLE_DEVICES`.
     pub(crate) visible: Vec<usize>,
     /// Users of each device's primary context.
@@ -241,6 +246,8 @@ impl Driver {
             timeline: Timeline::default(),
             cuda_ready: false,
             nvml_users: 0,
+            event_sets: HashMap::new(),
+            works: vec![0; count],
             contexts: vec![0; count],
             streams: HashMap::new(),
             default_streams: vec![None; count],
@@ -403,6 +410,7 @@ impl Driver {
         let damage = self.damage_next.take();
         if matches!(what, What::Copy { .. } | What::Launch(_) | What::Library(_)) {
             self.last_work = Some(Instant::now());
+            self.raise_xids(device);
         }
         self.enqueue(stream, Step::Work(Task { device, in_graph: false, damage, what }))?;
         Ok(())
@@ -464,6 +472,7 @@ impl Driver {
             ("modules", self.modules.len()),
             ("graphs", self.graphs.len() + self.executables.len()),
             ("cublaslt objects", self.library.alive()),
+            ("NVML event sets", self.event_sets.len()),
         ]);
         for (what, count) in alive {
             let _ = writeln!(text, "\"{what}\" = {count}");

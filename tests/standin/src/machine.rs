@@ -17,7 +17,7 @@ use crate::gemm::Product;
 use crate::kernels::Launch;
 use crate::memory::{Memory, Place};
 use crate::scenario::{Action, Scenario};
-use crate::timeline::{Engine, Load, Resource, World};
+use crate::timeline::{Engine, Load, Resource, Upstream, World};
 
 /// What a planned mishap does to the result of one piece of work.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -131,9 +131,10 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn new(scenario: Scenario) -> Self {
         let count = scenario.gpus.len();
+        let real = scenario.gpus.iter().enumerate().filter_map(|(device, gpu)| Some((device, gpu.real_memory_bytes()?))).collect();
         Self {
             scenario,
-            memory: Memory::default(),
+            memory: Memory::with_fakes(real),
             peers: vec![Vec::new(); count],
             sticky: vec![None; count],
             gone: vec![false; count],
@@ -334,6 +335,13 @@ impl World for Machine {
                 (Engine::Staged, true) => link.staged_both_gbs,
             }),
         }
+    }
+
+    fn upstream(&self, resource: Resource) -> Option<Upstream> {
+        let Resource::Host { device, up, .. } = resource else { return None };
+        let switches = &self.scenario.host_switches;
+        let wire = switches.iter().position(|switch| switch.gpus.contains(&device))?;
+        Some(Upstream { wire: (wire, up), rate: if up { switches[wire].h2d_gbs } else { switches[wire].d2h_gbs } })
     }
 
     fn gate_is_open(&self, flag: usize) -> bool {

@@ -3,15 +3,23 @@
 //! A device address is the address of the mapping, so that kernels compiled for the host run on it unchanged, and addresses are unique over
 //! all devices as under unified addressing. Mappings reserve nothing: only touched pages cost anything. Every part of a block carries a
 //! *generation*, raised by every write to it that this driver performs; equal generations therefore mean equal contents.
+//!
+//! A *fake* device claims more memory than it has. Its blocks get places in what it claims, and are mapped onto what there is: places beyond
+//! the end onto the beginning again. A write to one block may change another there, so generations prove nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
 
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use crate::code::Cu;
 
 /// Drivers hand out large allocations in pages of this size.
 pub(crate) const PAGE: u64 = 2 << 20;
+
+/// Mappings begin at multiples of this.
+const HOST_PAGE: usize = 4096;
 
 /// Where a block lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +36,8 @@ pub(crate) enum Place {
 struct Block {
     bytes: usize,
     place: Place,
+    /// Where it begins in the memory that a fake device claims.
+    claimed: Option<usize>,
     /// Of parts that were not written since.
     generation: u64,
     /// Parts written since, by their start: end and generation. No two overlap.
@@ -60,10 +70,19 @@ impl Block {
 pub(crate) struct Memory {
     blocks: BTreeMap<usize, Block>,
     generations: u64,
+    /// Devices that claim more than they have, and how many bytes that is.
+    fakes: HashMap<usize, u64>,
+    /// What they have, once something was allocated there.
+    cells: HashMap<usize, OwnedFd>,
 }
 
 impl Memory {
-    /// Maps `bytes` zeroed bytes.
+    /// Memory of a machine with these fake devices and the bytes that each really has.
+    pub(crate) fn with_fakes(fakes: HashMap<usize, u64>) -> Self {
+        Self { fakes, ..Self::default() }
+    }
+
+    /// Maps `bytes` zeroed bytes; those of a fake device are as they were left.
     pub(crate) fn allocate(&mut self, bytes: usize, place: Place) -> Result<usize, Cu> {
         if bytes == 0 {
             return Err(Cu::INVALID_VALUE);
@@ -73,8 +92,51 @@ impl Memory {
             mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::NORESERVE)
         };
         let address = mapping.map_err(|_| Cu::OUT_OF_MEMORY)? as usize;
-        self.insert(address, bytes, place);
+        let claimed = match place {
+            Place::Device(device) => self.alias(device, address, bytes)?,
+            _ => None,
+        };
+        self.insert(address, bytes, place, claimed);
         Ok(address)
+    }
+
+    /// On a fake device, maps the cells that there are over a new mapping of `bytes`, and says where it begins in what the device claims.
+    fn alias(&mut self, device: usize, address: usize, bytes: usize) -> Result<Option<usize>, Cu> {
+        let Some(&real) = self.fakes.get(&device) else { return Ok(None) };
+        let real = usize::try_from(real).map_err(|_| Cu::OUT_OF_MEMORY)?.next_multiple_of(HOST_PAGE);
+        let claimed = self.gap(device, bytes);
+        let cells = match self.cells.entry(device) {
+            std::collections::hash_map::Entry::Occupied(cells) => cells.into_mut(),
+            std::collections::hash_map::Entry::Vacant(none) => none.insert(cells_of(real)?),
+        };
+        let mut done = 0;
+        while done < bytes {
+            let at = (claimed + done) % real;
+            let part = (bytes - done).min(real - at);
+            // SAFETY: FIXED replaces pages of the mapping of `bytes` that `allocate` has just made at `address` and given to nobody yet.
+            let mapping = unsafe {
+                let flags = MapFlags::SHARED | MapFlags::FIXED;
+                mmap((address + done) as *mut _, part, ProtFlags::READ | ProtFlags::WRITE, flags, &*cells, at as u64)
+            };
+            mapping.map_err(|_| Cu::OUT_OF_MEMORY)?;
+            done += part;
+        }
+        Ok(Some(claimed))
+    }
+
+    /// The first place in what a fake device claims where `bytes` are free.
+    fn gap(&self, device: usize, bytes: usize) -> usize {
+        let on_it = self.blocks.values().filter(|block| block.place == Place::Device(device));
+        let mut taken: Vec<(usize, usize)> = on_it.filter_map(|block| Some((block.claimed?, block.bytes))).collect();
+        taken.sort_unstable();
+        let mut place = 0;
+        for (start, length) in taken {
+            if place + bytes <= start {
+                break;
+            }
+            place = (start + length).next_multiple_of(HOST_PAGE);
+        }
+        place
     }
 
     /// Notes host memory that the program registered.
@@ -86,13 +148,13 @@ impl Memory {
         if overlaps {
             return Err(Cu::HOST_MEMORY_ALREADY_REGISTERED);
         }
-        self.insert(address, bytes, Place::Registered);
+        self.insert(address, bytes, Place::Registered, None);
         Ok(())
     }
 
-    fn insert(&mut self, address: usize, bytes: usize, place: Place) {
+    fn insert(&mut self, address: usize, bytes: usize, place: Place, claimed: Option<usize>) {
         self.generations += 1;
-        self.blocks.insert(address, Block { bytes, place, generation: self.generations, written: BTreeMap::new() });
+        self.blocks.insert(address, Block { bytes, place, claimed, generation: self.generations, written: BTreeMap::new() });
     }
 
     /// Gives back the block that starts at `address` if it is of the wanted kind.
@@ -118,11 +180,12 @@ impl Memory {
         self.block(address, 1).map_or(0, |(start, block)| start + block.bytes - address)
     }
 
-    /// The number of the last write to a range by this driver, and whether only this driver can write it; `None` outside all blocks.
+    /// The number of the last write to a range by this driver, and whether nothing else can write it; `None` outside all blocks.
     pub(crate) fn generation(&self, address: usize, bytes: usize) -> Option<(u64, bool)> {
         let (_, block) = self.block(address, 1)?;
         let last = block.parts(address, address.saturating_add(bytes.max(1))).map(|(_, (_, generation))| generation).max();
-        Some((last.unwrap_or(block.generation), matches!(block.place, Place::Device(_))))
+        let sole = matches!(block.place, Place::Device(_)) && block.claimed.is_none();
+        Some((last.unwrap_or(block.generation), sole))
     }
 
     /// Notes that a range was written.
@@ -158,6 +221,13 @@ impl Memory {
     }
 }
 
+/// What a fake device really has.
+fn cells_of(bytes: usize) -> Result<OwnedFd, Cu> {
+    let cells = memfd_create("gpu-assay-standin", MemfdFlags::CLOEXEC).map_err(|_| Cu::OUT_OF_MEMORY)?;
+    ftruncate(&cells, bytes as u64).map_err(|_| Cu::OUT_OF_MEMORY)?;
+    Ok(cells)
+}
+
 /// What an allocation takes from a device: small ones share pages, large ones are rounded up to pages.
 pub(crate) fn footprint(bytes: usize) -> u64 {
     let bytes = bytes as u64;
@@ -167,6 +237,27 @@ pub(crate) fn footprint(bytes: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fake_device_reaches_its_first_cell_again_behind_its_last() {
+        let mut memory = Memory::with_fakes(HashMap::from([(0, 3 * HOST_PAGE as u64)]));
+        let byte = |at: usize| at as *mut u8;
+        let first = memory.allocate(2 * HOST_PAGE, Place::Device(0)).unwrap();
+        let second = memory.allocate(2 * HOST_PAGE, Place::Device(0)).unwrap();
+        // SAFETY: all within the two mappings just made.
+        unsafe {
+            byte(first).write(1);
+            byte(second).write(2);
+            assert_eq!((byte(first).read(), byte(second).read()), (1, 2), "there is room for three pages");
+            byte(second + HOST_PAGE).write(3);
+            assert_eq!(byte(first).read(), 3, "the fourth is the first");
+        }
+        assert!(!memory.generation(first, 1).unwrap().1, "a write to one block may change the other");
+        memory.release(first, |_| true).unwrap();
+        let third = memory.allocate(HOST_PAGE, Place::Device(0)).unwrap();
+        // SAFETY: within the mapping just made.
+        assert_eq!(unsafe { byte(third).read() }, 3, "what was given back is given out again");
+    }
 
     #[test]
     fn a_part_is_as_new_as_the_last_write_that_touched_it() {

@@ -40,6 +40,15 @@ impl Resource {
     }
 }
 
+/// A wire that several resources go over on their way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Upstream {
+    /// Which wire, and in which direction.
+    pub(crate) wire: (usize, bool),
+    /// Amount per nanosecond for all of them.
+    pub(crate) rate: f64,
+}
+
 /// How much a step needs: `amount` of the resource, and at least `floor_ns`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Load {
@@ -60,6 +69,10 @@ pub(crate) trait World {
     fn begin(&mut self, work: &Self::Work) -> Load;
     /// Amount per nanosecond of a resource, alone or against traffic the other way.
     fn rate(&self, resource: Resource, opposed: bool) -> f64;
+    /// The wire that a resource shares with others.
+    fn upstream(&self, _resource: Resource) -> Option<Upstream> {
+        None
+    }
     /// Whether the flag at this address has been set.
     fn gate_is_open(&self, flag: usize) -> bool;
     /// Notes at this address that a gate gave up.
@@ -284,33 +297,23 @@ impl<W> Timeline<W> {
         }
     }
 
-    /// The rate of one running step beside all others.
-    fn rate(&self, world: &impl World<Work = W>, resource: Resource) -> f64 {
-        let mut sharing = 0.0;
-        let mut opposed = false;
-        for running in self.streams.values().filter_map(|stream| stream.running.as_ref()) {
-            if running.left > 0.0
-                && let Some(other) = running.resource
-            {
-                if other == resource {
-                    sharing += 1.0;
-                }
-                opposed |= resource.opposes(other);
-            }
-        }
-        world.rate(resource, opposed) / f64::max(sharing, 1.0)
+    /// What the running steps draw on, one entry per step.
+    fn running(&self) -> Vec<Resource> {
+        let running = self.streams.values().filter_map(|stream| stream.running.as_ref());
+        running.filter(|running| running.left > 0.0).filter_map(|running| running.resource).collect()
     }
 
     /// Goes to the next instant at which anything ends or may begin; false if there is none.
     fn leap(&mut self, world: &mut impl World<Work = W>, patient: bool) -> bool {
         // When each running step has drawn all it needs. Ends are compared by these very numbers and not by what is left, which would
         // never reach zero exactly.
+        let all = self.running();
         let drains: HashMap<u64, (f64, f64)> = self
             .streams
             .iter()
             .filter_map(|(&id, stream)| {
                 let running = stream.running.as_ref()?;
-                let rate = running.resource.map_or(f64::INFINITY, |resource| self.rate(world, resource));
+                let rate = running.resource.map_or(f64::INFINITY, |resource| rate(world, resource, &all));
                 Some((id, (if running.left > 0.0 { self.now + running.left / rate } else { self.now }, rate)))
             })
             .collect();
@@ -363,6 +366,41 @@ impl<W> Timeline<W> {
         }
         true
     }
+}
+
+/// The rate of one running step beside `all` that run.
+fn rate(world: &impl World, resource: Resource, all: &[Resource]) -> f64 {
+    let own = |resource: Resource| world.rate(resource, all.iter().any(|other| resource.opposes(*other)));
+    let mut rate = own(resource);
+    if let Some(upstream) = world.upstream(resource) {
+        let mut sharing: Vec<Resource> = Vec::new();
+        for other in all.iter().filter(|other| world.upstream(**other).is_some_and(|theirs| theirs.wire == upstream.wire)) {
+            if !sharing.contains(other) {
+                sharing.push(*other);
+            }
+        }
+        rate = rate.min(fair_share(sharing.into_iter().map(own).collect(), upstream.rate));
+    }
+    let steps = all.iter().filter(|other| **other == resource).count().max(1);
+    #[expect(clippy::cast_precision_loss, reason = "a few dozen")]
+    let steps = steps as f64;
+    rate / steps
+}
+
+/// What a wire of this rate gives each of those who want so much of it: all that they want to those who want little, and the rest in equal
+/// parts (max-min fairness). Infinite where there is enough for all.
+fn fair_share(mut wants: Vec<f64>, rate: f64) -> f64 {
+    wants.sort_by(f64::total_cmp);
+    let mut left = rate;
+    for (served, want) in wants.iter().enumerate() {
+        #[expect(clippy::cast_precision_loss, reason = "a few dozen")]
+        let share = left / (wants.len() - served) as f64;
+        if *want > share {
+            return share;
+        }
+        left -= want;
+    }
+    f64::INFINITY
 }
 
 #[cfg(test)]

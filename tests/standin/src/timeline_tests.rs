@@ -26,6 +26,13 @@ impl World for Bench {
         }
     }
 
+    fn upstream(&self, resource: Resource) -> Option<Upstream> {
+        match resource {
+            Resource::Host { device: 1.., up, .. } => Some(Upstream { wire: (0, up), rate: 60.0 }),
+            _ => None,
+        }
+    }
+
     fn gate_is_open(&self, _flag: usize) -> bool {
         self.open
     }
@@ -77,6 +84,33 @@ fn opposite_copies_share_only_while_they_overlap() {
     wait_all(&mut line, &mut bench);
     // 100 ns together at 40 each, then the remaining 5000 bytes alone at 50.
     assert_eq!(line.event(end).and_then(|event| event.time), Some(200.0));
+}
+
+#[test]
+fn devices_behind_one_wire_share_it_only_while_they_overlap() {
+    let (mut line, mut bench) = (Line::default(), Bench::default());
+    let ends: Vec<u64> = [(0, true, 5000.0), (1, true, 3000.0), (2, true, 6000.0), (2, false, 4000.0)]
+        .map(|(device, up, amount)| {
+            let stream = line.add_stream();
+            let load = Load { resource: Some(Resource::Host { device, up, pageable: false }), amount, floor_ns: 0.0 };
+            line.enqueue(stream, Step::Work(("copy", load)));
+            let end = line.add_event();
+            line.enqueue(stream, Step::Record(end));
+            end
+        })
+        .into();
+    wait_all(&mut line, &mut bench);
+    let times: Vec<f64> = ends.iter().filter_map(|end| line.event(*end)?.time).collect();
+    // Devices 1 and 2 get 30 each of 60 until the first is done; the other has 3000 bytes left then, and its link of 50 for itself.
+    assert_eq!(times, [100.0, 100.0, 160.0, 100.0]);
+}
+
+#[test]
+fn who_wants_little_of_a_wire_gets_it_and_the_rest_is_shared_evenly() {
+    assert_eq!(fair_share(vec![25.0, 25.0], 38.0), 19.0);
+    assert_eq!(fair_share(vec![25.0, 12.0, 25.0], 42.0), 15.0);
+    assert_eq!(fair_share(vec![25.0, 12.0], 38.0), f64::INFINITY);
+    assert_eq!(fair_share(vec![25.0], 20.0), 20.0);
 }
 
 #[test]

@@ -1,10 +1,14 @@
-//! The exported functions of the management library: system, identity and memory here, `state` what changes, `links` what joins.
+//! The exported functions of the management library: system, identity and memory here, `state` what changes, `links` what joins,
+//! `events` what is told unasked.
 //!
 //! Device handles are numbers: boards from [`BOARD`] on, MIG slices from [`SLICE`] on. A scenario may list boards in another order than CUDA
 //! does, as real machines do, so that a program which mixes up the two indices is found out.
 
+mod events;
 mod links;
 mod state;
+
+pub(crate) use events::EventSet;
 
 use std::ffi::{c_char, c_ulong};
 
@@ -113,6 +117,7 @@ extern "C" fn nvmlErrorString(code: i32) -> *const c_char {
         6 => c"Not Found",
         7 => c"Insufficient Size",
         9 => c"Driver Not Loaded",
+        10 => c"Timeout",
         15 => c"GPU is lost",
         _ => c"Unknown Error",
     };

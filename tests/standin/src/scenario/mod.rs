@@ -46,6 +46,9 @@ pub struct Scenario {
     /// Graphics processors, after `model` and `count` were resolved.
     #[serde(default, rename = "gpu")]
     pub gpus: Vec<Gpu>,
+    /// Links to the host that GPUs share.
+    #[serde(default, rename = "host_switch")]
+    pub host_switches: Vec<HostSwitch>,
     /// What every ordered pair of GPUs has unless `[[link]]` says otherwise.
     #[serde(default)]
     pub link_default: Option<Link>,
@@ -122,6 +125,9 @@ pub struct Gpu {
     /// The reported memory is `memory_mib / scale`, so that a run fits a small machine.
     #[serde(default = "one")]
     pub scale: u64,
+    /// Memory that the board really has, in MiB, when it is less: addresses beyond reach the beginning again.
+    #[serde(default)]
+    pub real_memory_mib: Option<u64>,
     /// Second-level cache of the real chip, in KiB.
     pub l2_kib: u64,
     /// The reported cache is `l2_kib / l2_scale`; `scale` when absent.
@@ -153,6 +159,9 @@ pub struct Gpu {
     /// Active throttle reasons by NVML name, e.g. `sw-power-cap`.
     #[serde(default)]
     pub throttle: Vec<String>,
+    /// Errors that the kernel driver reports.
+    #[serde(default)]
+    pub xids: Vec<Xid>,
     /// PCI Express link.
     pub pcie: Pcie,
     /// NVLink; absent: none.
@@ -273,6 +282,16 @@ pub struct Rows {
     /// A remap failed.
     #[serde(default)]
     pub failure: bool,
+}
+
+/// An error that the kernel driver reports.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Xid {
+    /// NVIDIA's number of it.
+    pub code: u64,
+    /// At which launch or copy on the GPU, from 1.
+    pub at: u64,
 }
 
 /// PCI Express link.
@@ -413,6 +432,18 @@ pub struct HostLink {
     /// Least time of one copy.
     #[serde(default)]
     pub latency_us: f64,
+}
+
+/// A link to the host that several GPUs share: each has its own link up to there.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostSwitch {
+    /// The GPUs.
+    pub gpus: Vec<usize>,
+    /// All of them together, host to device.
+    pub h2d_gbs: f64,
+    /// All of them together, device to host.
+    pub d2h_gbs: f64,
 }
 
 /// Launch costs.

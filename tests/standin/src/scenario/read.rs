@@ -79,6 +79,9 @@ impl Scenario {
             if gpu.scale == 0 || gpu.l2_scale == Some(0) || gpu.memory_bytes() == 0 || gpu.sms == 0 {
                 return fail(format!("gpu {index}: expected memory, scale and sms above zero"));
             }
+            if gpu.real_memory_mib.is_some_and(|real| !(1..=gpu.memory_mib).contains(&real)) {
+                return fail(format!("gpu {index}, real_memory_mib: expected more than nothing and at most memory_mib"));
+            }
             if uuid_bytes(&gpu.uuid).is_none() {
                 return fail(format!("gpu {index}, uuid: expected GPU- or MIG- and a UUID but found {}", gpu.uuid));
             }
@@ -93,6 +96,16 @@ impl Scenario {
         order.sort_unstable();
         if !order.is_empty() && !order.iter().copied().eq(0..count) {
             return fail(format!("driver.nvml_order: expected every GPU below {count} once"));
+        }
+        for switch in &self.host_switches {
+            if ![switch.h2d_gbs, switch.d2h_gbs].iter().all(|rate| rate.is_finite() && *rate > 0.0) {
+                return fail("host_switch: expected positive rates".to_owned());
+            }
+        }
+        let mut switched: Vec<usize> = self.host_switches.iter().flat_map(|switch| switch.gpus.iter().copied()).collect();
+        switched.sort_unstable();
+        if switched.iter().any(|gpu| *gpu >= count) || switched.windows(2).any(|pair| pair[0] == pair[1]) {
+            return fail(format!("host_switch: expected GPUs below {count}, each in one switch at most"));
         }
         for pair in &self.links {
             if pair.from >= count || pair.to >= count || pair.from == pair.to {
@@ -135,6 +148,12 @@ impl Gpu {
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.memory_mib * MIB / self.scale
+    }
+
+    /// Memory in bytes that is really there, when it is less than what is reported.
+    #[must_use]
+    pub fn real_memory_bytes(&self) -> Option<u64> {
+        self.real_memory_mib.map(|mib| mib * MIB / self.scale)
     }
 
     /// Reported second-level cache in bytes.
