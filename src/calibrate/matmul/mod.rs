@@ -2,7 +2,7 @@
 //!
 //! `m × k` times `k × n`: `m` rows of activations (tokens), `n` output features, `k` input features. The time comes in two steps:
 //!
-//! 1. **Physics** (`physics.rs`): the output is cut into tiles, the tiles run in waves over the multiprocessors, each tile's loop over `k` is
+//! 1. **Physics** (`physics.rs`, `tiles.rs`): the output is cut into tiles, the tiles run in waves over the multiprocessors, each tile's loop over `k` is
 //!    limited by arithmetic, by the second-level cache or by its own latency, and all of it by device memory. A library picks the tile and the
 //!    split of `k` that is fastest, so every pair is computed and the fastest ones count. Nineteen constants of the machine and the library,
 //!    each with a usual value for its family, say how fast each of these goes.
@@ -18,6 +18,7 @@ mod physics;
 mod residual;
 #[cfg(test)]
 mod tests;
+mod tiles;
 
 pub use crate::measure::{DESIGN, GemmShape};
 
