@@ -199,6 +199,16 @@ impl Constants {
             large,
         }
     }
+
+    /// Which of them, in the order of [`Self::to_array`], no time in `setting` depends on.
+    pub(super) fn unseen(setting: Setting) -> [bool; CONSTANTS] {
+        // Nothing that is used for the first time comes from the cache.
+        let cold = setting.weights == Weights::AllCold && !setting.casts;
+        let mut unseen = [false; CONSTANTS];
+        let [.., cast, cast_traffic, _, resident, warm, _, _, _] = &mut unseen;
+        (*cast, *cast_traffic, *resident, *warm) = (!setting.casts, !setting.casts, cold, cold);
+        unseen
+    }
 }
 
 /// Time of one product, s. Never falls as `m` grows.
