@@ -23,6 +23,7 @@ mod infer;
 mod links;
 mod micro;
 mod parts;
+mod products;
 mod published;
 mod software;
 mod speeds;
@@ -31,8 +32,9 @@ mod update;
 
 pub use infer::{Answer, infer, mixed_step};
 pub use links::Links;
-pub(crate) use micro::{Alone, Products};
+pub(crate) use micro::Alone;
 pub use parts::{Bound, Kind, Parts, Phase};
+pub(crate) use products::Products;
 pub use software::{Flash, Launching, Loading, Software, Unpacking};
 pub use speeds::{Speeds, What};
 pub use train::{Step, train};
