@@ -49,14 +49,23 @@ pub struct Answer {
 /// [`Error::Usage`](crate::error::Error::Usage) for settings that do not fit the model, as
 /// [`memory::infer`](crate::estimate::memory::infer).
 pub fn infer(model: &Model, inference: &Inference, software: &Software, speeds: &Speeds) -> Result<Answer> {
-    infer_with(model, inference, software, speeds, &mut Products::new())
+    let mut answer = infer_unsourced(model, inference, software, speeds, &mut Products::new())?;
+    let basis =
+        speeds.basis(speeds.dtype(inference.precision.width()), software.launching, inference.tensor * inference.pipeline > 1, false);
+    let weakest = basis.iter().map(|(_, basis, _)| *basis).max().unwrap_or(Basis::Assumed);
+    let from: Vec<String> = basis.iter().map(|(name, _, from)| format!("{name}: {from}")).collect();
+    for figure in [&mut answer.time, &mut answer.prefill, &mut answer.decode] {
+        (figure.basis, figure.from) = (weakest, from.clone());
+    }
+    Ok(Answer { basis, ..answer })
 }
 
-/// The same where `timed` are products that were timed before at these speeds; it gets those that are new.
+/// The same numbers without what they come from, which is text and takes as long, for whoever compares thousands of them. `timed` are products
+/// that were timed before at these speeds; it gets those that are new.
 ///
 /// # Errors
 /// As [`infer`].
-pub(crate) fn infer_with(
+pub(crate) fn infer_unsourced(
     model: &Model,
     inference: &Inference,
     software: &Software,
@@ -72,19 +81,16 @@ pub(crate) fn infer_with(
     let step = engine.decode(mean);
     let mut parts = prefill;
     parts.add_times(&step, steps as f64);
-    let basis =
-        speeds.basis(speeds.dtype(inference.precision.width()), software.launching, inference.tensor * inference.pipeline > 1, false);
-    let weakest = basis.iter().map(|(_, basis, _)| *basis).max().unwrap_or(Basis::Assumed);
-    let from: Vec<String> = basis.iter().map(|(name, _, from)| format!("{name}: {from}")).collect();
+    let figure = |parts: &Parts| parts.figure(BEYOND, Basis::Assumed, Vec::new());
     let total = parts.total();
     let tokens = if inference.output > 0 { inference.output } else { inference.seq } * inference.batch;
     Ok(Answer {
-        time: parts.figure(BEYOND, weakest, from.clone()),
-        prefill: prefill.figure(BEYOND, weakest, from.clone()),
-        decode: step.figure(BEYOND, weakest, from),
+        time: figure(&parts),
+        prefill: figure(&prefill),
+        decode: figure(&step),
         tokens_per_second: tokens as f64 / total.0,
         bound_by: parts.bound_by(),
-        basis,
+        basis: Vec::new(),
         parts,
     })
 }

@@ -30,6 +30,7 @@ mod speeds;
 mod train;
 mod update;
 
+pub(crate) use infer::infer_unsourced;
 pub use infer::{Answer, infer, mixed_step};
 pub use links::Links;
 pub(crate) use micro::Alone;
