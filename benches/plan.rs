@@ -3,16 +3,25 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gpu_assay::catalog::Catalog;
 use gpu_assay::estimate::cost::{Interruptions, offered};
-use gpu_assay::estimate::plan::{Choices, Limits, Offer, TrainingGoal, train};
-use gpu_assay::workload::{Adapters, Method, Targets, Training, named};
+use gpu_assay::estimate::plan::{Choices, Limits, Offer, ServingGoal, TrainingGoal, infer, train};
+use gpu_assay::workload::{Adapters, Inference, Method, Precision, Targets, Training, named};
 use std::hint::black_box;
 
-fn plans(c: &mut Criterion) {
+/// Every offer of the catalog.
+fn everything(catalog: &Catalog) -> Vec<Offer> {
+    let all = catalog.gpus.iter().filter(|gpu| offered(catalog, gpu, false).next().is_some());
+    all.filter_map(|gpu| Offer::usual(catalog, gpu, false, None).ok()).flatten().collect()
+}
+
+/// The one of them that has eight of `gpu` in a machine.
+fn eight(all: &[Offer], gpu: &str) -> Vec<Offer> {
+    all.iter().find(|offer| offer.gpu == gpu && offer.machine == 8).cloned().into_iter().collect()
+}
+
+fn training(c: &mut Criterion) {
     let Ok(catalog) = Catalog::embedded() else { return };
-    let all = catalog.gpus.iter().filter(|gpu| offered(&catalog, gpu, false).next().is_some());
-    let all: Vec<Offer> = all.filter_map(|gpu| Offer::usual(&catalog, gpu, false, None).ok()).flatten().collect();
-    let eight = |offer: &&Offer| offer.gpu == "H100 SXM" && offer.machine == 8;
-    let one: Vec<Offer> = all.iter().find(eight).cloned().into_iter().collect();
+    let all = everything(&catalog);
+    let one = eight(&all, "H100 SXM");
     let adapters = Adapters { rank: 16, targets: Targets::AllLinear, dropout: false, fp32: true };
     let mixed = Method::FullMixed { fp32_gradients: true };
     let mut group = c.benchmark_group("configurations of a plan");
@@ -43,5 +52,36 @@ fn plans(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, plans);
+/// What `plan infer` searches by default, in three forms of the weights: a usual model, and the one that takes longest, on a machine that holds it.
+fn serving(c: &mut Criterion) {
+    let Ok(catalog) = Catalog::embedded() else { return };
+    let all = everything(&catalog);
+    let powers = |most: u32| (0..=most).map(|power| 1 << power).collect::<Vec<u64>>();
+    let goal = ServingGoal {
+        setting: Inference::new(Precision::Bf16, 1, 4096, 256),
+        precisions: vec![Precision::Bf16, Precision::Fp8, Precision::INT4],
+        batches: powers(8),
+        tensor: powers(3),
+        pipeline: vec![1],
+        most: 64,
+        throughput: None,
+        request: None,
+        first: None,
+        each: None,
+        per_hour: None,
+    };
+    let mut group = c.benchmark_group("configurations of a plan to serve");
+    group.sample_size(10);
+    for (name, gpu) in [("Llama-3.1-8B", "H100 SXM"), ("DeepSeek-V3", "H200 SXM")] {
+        let Ok(model) = named(&catalog, name) else { continue };
+        for (offers, where_) in [(&eight(&all, gpu), "one offer"), (&all, "all offers")] {
+            let Ok(plan) = infer(&model, &goal, offers) else { continue };
+            group.throughput(Throughput::Elements(plan.configurations()));
+            group.bench_function(format!("{name}, {where_}"), |b| b.iter(|| infer(black_box(&model), &goal, offers)));
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, training, serving);
 criterion_main!(benches);

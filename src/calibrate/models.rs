@@ -1,7 +1,7 @@
 //! The models that a calibration makes of its measurements: time as a function of shape or size.
 //!
-//! They are made when they are asked for: a fit of matrix products takes milliseconds, which most commands have no use for. Those are kept for
-//! whoever asks again.
+//! They are made when they are asked for. A fit of matrix products takes milliseconds, which most commands have no use for: it waits until a time is
+//! asked of it, and is kept for whoever asks again.
 //!
 //! What documents say of a board (multiprocessors, peaks, cache) comes from the catalog. A board that is not in it, or a partition of one, is
 //! described by its record as far as that goes.

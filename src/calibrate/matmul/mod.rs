@@ -2,7 +2,7 @@
 //!
 //! `m × k` times `k × n`: `m` rows of activations (tokens), `n` output features, `k` input features. The time comes in two steps:
 //!
-//! 1. **Physics** (`physics.rs`): the output is cut into tiles, the tiles run in waves over the multiprocessors, each tile's loop over `k` is
+//! 1. **Physics** (`physics.rs`, `tiles.rs`): the output is cut into tiles, the tiles run in waves over the multiprocessors, each tile's loop over `k` is
 //!    limited by arithmetic, by the second-level cache or by its own latency, and all of it by device memory. A library picks the tile and the
 //!    split of `k` that is fastest, so every pair is computed and the fastest ones count. Nineteen constants of the machine and the library,
 //!    each with a usual value for its family, say how fast each of these goes.
@@ -18,8 +18,11 @@ mod physics;
 mod residual;
 #[cfg(test)]
 mod tests;
+mod tiles;
 
 pub use crate::measure::{DESIGN, GemmShape};
+
+use std::sync::{Arc, OnceLock};
 
 use self::physics::{Constants, Device};
 use self::residual::Residual;
@@ -109,9 +112,30 @@ impl Board {
 }
 
 /// Time of matrix products in one data type on one GPU.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// It is fitted when the first time is asked for, since that takes milliseconds and many a data type is never asked about; once for all copies.
+#[derive(Debug, Clone)]
 pub struct MatmulModel {
     device: Device,
+    fit: Arc<Fit>,
+}
+
+impl PartialEq for MatmulModel {
+    fn eq(&self, other: &Self) -> bool {
+        self.device == other.device && (Arc::ptr_eq(&self.fit, &other.fit) || self.found() == other.found())
+    }
+}
+
+/// Timings, and what they come to.
+#[derive(Debug)]
+struct Fit {
+    setting: Setting,
+    timings: Vec<GemmTiming>,
+    found: OnceLock<Found>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Found {
     constants: Constants,
     /// Absent where nothing was measured.
     residual: Option<Residual>,
@@ -128,7 +152,7 @@ impl MatmulModel {
     /// or no size of its second-level cache.
     pub fn assumed(gpu: &GpuModel, dtype: Dtype) -> Option<Self> {
         let device = Device::of(gpu, dtype)?;
-        Some(Self { device, constants: Constants::usual(&device).0, residual: None })
+        Some(Self::without_residual(device, Constants::usual(&device).0))
     }
 
     /// The model that explains `timings` best, all taken in one `setting`. With none, what [`Self::assumed`] says.
@@ -148,7 +172,8 @@ impl MatmulModel {
     /// What physics says once its usual rate of arithmetic has given way to `best`, a rate that somebody published for large products.
     pub fn published(gpu: &GpuModel, dtype: Dtype, best: FlopsPerSecond) -> Option<Self> {
         let timing = GemmTiming { shape: LARGE, time: LARGE.flops() / best };
-        Some(Self { residual: None, ..Self::fit(gpu, dtype, Setting::IN_A_MODEL, &[timing])? })
+        let fitted = Self::fit(gpu, dtype, Setting::IN_A_MODEL, &[timing])?;
+        Some(Self::without_residual(fitted.device, fitted.found().constants))
     }
 
     fn fitted(device: Device, setting: Setting, timings: &[GemmTiming]) -> Self {
@@ -156,10 +181,22 @@ impl MatmulModel {
             let GemmShape { m, n, k } = timing.shape;
             timing.time.0 > 0.0 && timing.time.0.is_finite() && m > 0 && n > 0 && k > 0
         };
-        let timings: Vec<GemmTiming> = timings.iter().filter(sound).copied().collect();
-        let constants = fit::constants(&device, setting, &timings);
-        let residual = Residual::new(&device, &constants, setting, &timings);
-        Self { device, constants, residual }
+        let timings = timings.iter().filter(sound).copied().collect();
+        Self { device, fit: Arc::new(Fit { setting, timings, found: OnceLock::new() }) }
+    }
+
+    fn without_residual(device: Device, constants: Constants) -> Self {
+        let found = OnceLock::from(Found { constants, residual: None });
+        Self { device, fit: Arc::new(Fit { setting: Setting::IN_A_MODEL, timings: Vec::new(), found }) }
+    }
+
+    fn found(&self) -> &Found {
+        let Fit { setting, timings, found } = &*self.fit;
+        found.get_or_init(|| {
+            let constants = fit::constants(&self.device, *setting, timings);
+            let residual = Residual::new(&self.device, &constants, *setting, timings);
+            Found { constants, residual }
+        })
     }
 
     /// Time of one product within a model, launch included.
@@ -172,8 +209,9 @@ impl MatmulModel {
         if shape.m == 0 || shape.n == 0 || shape.k == 0 {
             return Prediction::within(Seconds(0.0), 1.0, false);
         }
-        let computed = physics::time(&self.device, &self.constants, setting, shape);
-        let Some(residual) = &self.residual else { return Prediction::within(Seconds(computed), UNMEASURED, true) };
+        let Found { constants, residual } = self.found();
+        let computed = physics::time(&self.device, constants, setting, shape);
+        let Some(residual) = residual else { return Prediction::within(Seconds(computed), UNMEASURED, true) };
         let correction = residual.at(shape, computed);
         Prediction::within(Seconds(computed * correction.log.exp()), correction.spread.exp(), correction.extrapolated)
     }

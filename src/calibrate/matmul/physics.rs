@@ -1,19 +1,13 @@
-//! Tiles, waves, caches: the time of a product from first principles.
+//! The time of a product from first principles.
 //!
-//! The output is cut into tiles of `rows × columns`, and `k` into `split` parts; each pair is a **block** of threads. Blocks are dealt to the
-//! multiprocessors in **waves**: the one with most blocks ends last. A block walks over its part of `k` in **steps** of 128 bytes (64 before
-//! Hopper). A step takes as long as its arithmetic or the transfer of its operands from the second-level cache, whichever is longer, and never
-//! less than its latency, which several blocks of one multiprocessor hide from each other. Beside all that device memory delivers the
-//! operands, twice or more where they do not stay in the cache between waves. A split ends with a second kernel that adds up the parts.
-//!
-//! Two times that overlap are joined by ⁴√(a⁴ + b⁴): close to the longer one, and a fifth above it where they are equal, as neither hides the
-//! other perfectly. Over all tiles and splits the time is ³²√ of the sum of t⁻³², inverted: close to the shortest, smooth in every constant, and
-//! monotone wherever its members are. That is what a library's choice comes to.
+//! Device memory moves each operand at least once; what is used again lies in the second-level cache as far as it fits. Beside that the kernel
+//! of the library's choice computes (`tiles.rs`). At full arithmetic rate clocks give way to the power limit after a while. Launching, and
+//! casting the first factor where that is asked for, come on top.
 //!
 //! The picture is the textbook's (Hong & Kim, ISCA 2009; NVIDIA's *Matrix Multiplication Background*, on tile and wave quantisation; Kerr et
 //! al., *CUTLASS*); the constants are found by measuring.
 
-use super::{Board, GemmShape, Setting, Weights};
+use super::{Board, GemmShape, Setting, Weights, tiles};
 use crate::catalog::{Dtype, GpuModel};
 
 /// What documents say of the device, as the formulas need it.
@@ -205,126 +199,76 @@ impl Constants {
             large,
         }
     }
+
+    /// Which of them, in the order of [`Self::to_array`], no time in `setting` depends on.
+    pub(super) fn unseen(setting: Setting) -> [bool; CONSTANTS] {
+        // Nothing that is used for the first time comes from the cache.
+        let cold = setting.weights == Weights::AllCold && !setting.casts;
+        let mut unseen = [false; CONSTANTS];
+        let [.., cast, cast_traffic, _, resident, warm, _, _, _] = &mut unseen;
+        (*cast, *cast_traffic, *resident, *warm) = (!setting.casts, !setting.casts, cold, cold);
+        unseen
+    }
 }
-
-/// Rows and columns of the tiles that libraries are built from.
-const TILES: [(f64, f64); 14] = [
-    (16.0, 64.0),
-    (16.0, 128.0),
-    (32.0, 64.0),
-    (32.0, 128.0),
-    (64.0, 32.0),
-    (64.0, 64.0),
-    (64.0, 128.0),
-    (64.0, 256.0),
-    (128.0, 32.0),
-    (128.0, 64.0),
-    (128.0, 128.0),
-    (128.0, 256.0),
-    (256.0, 64.0),
-    (256.0, 128.0),
-];
-
-/// Further ones where a group of warps multiplies a strip of any width.
-const STRIPS: [(f64, f64); 5] = [(128.0, 96.0), (128.0, 160.0), (128.0, 192.0), (128.0, 224.0), (192.0, 128.0)];
-
-/// Parts that `k` is split into.
-const SPLITS: [f64; 11] = [1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0];
-
-/// A part of a split is never shorter.
-const SHORTEST_PART: f64 = 128.0;
-
-/// A split makes no more blocks per multiprocessor: there is nothing left to fill.
-const MOST_SPLIT_BLOCKS: f64 = 4.0;
-
-/// A tile whose fourth power is so much longer than the shortest adds nothing that could be seen.
-const HOPELESS: f64 = 8.0;
-
-/// Of the wait for the last wave, the share that blocks of unequal speed save.
-const UNEVEN: f64 = 0.05;
 
 /// Time of one product, s. Never falls as `m` grows.
 pub(super) fn time(device: &Device, constants: &Constants, setting: Setting, shape: GemmShape) -> f64 {
-    let (m, n, k) = (shape.m as f64, shape.n as f64, shape.k as f64);
-    let Constants { cache, memory, warm, .. } = *constants;
-    let step_bytes = if device.asynchronous { 128.0 } else { 64.0 };
-    let step_length = step_bytes / device.element;
-    let (first, second, result) = (device.element * m * k, device.element * n * k, device.output * m * n);
-    let all = first + second + result;
-    let per_byte = |footprint: f64| {
-        let hit = resident_share(footprint / (constants.resident * device.l2));
-        (1.0 - hit) / memory + hit / warm
-    };
-    let weights = match setting.weights {
-        Weights::Cold | Weights::AllCold => second / memory,
-        Weights::Rotating { most } => {
-            let sets = (device.l2 / second).ceil().clamp(1.0, f64::from(most.max(1)));
-            second * per_byte(sets * second + first + result)
-        }
-    };
-    let beside = if setting.weights == Weights::AllCold { 1.0 / memory } else { per_byte(all) };
-    let once = weights + (first + result) * beside;
-    let again = constants.again * all / (all + device.l2) / memory;
-
-    // Sums of t⁻³² stay within range in this unit, which no time is far from.
-    let unit = (once + 1e-6).max(2.0 * m * n * k / (constants.arithmetic * device.sms));
-    let (mut sum, mut shortest) = (0.0, f64::INFINITY);
-    let steps = (k / step_length).ceil();
-    let strips: &[(f64, f64)] = if device.asynchronous { &STRIPS } else { &[] };
-    for &(rows, columns) in TILES.iter().chain(strips) {
-        let (across, along) = ((m / rows).max(1.0), (n / columns).max(1.0));
-        let tiles = (m / rows).ceil() * (n / columns).ceil();
-        let area = rows * columns;
-        let (efficiency, blocks_at_once): (f64, f64) = match area {
-            ..=4096.0 => (constants.small, 4.0),
-            ..=8192.0 => (constants.medium, 2.0),
-            ..=16384.0 => (constants.large, 2.0),
-            _ => (1.0, 1.0),
-        };
-        let arithmetic = 2.0 * area * step_length / (constants.arithmetic * efficiency);
-        let operands = (rows + columns) * step_bytes;
-        for split in SPLITS {
-            let blocks = tiles * split;
-            if split > 1.0 && (k < SHORTEST_PART * split || blocks > MOST_SPLIT_BLOCKS * device.sms) {
-                break;
-            }
-            let steps = if split > 1.0 { (k / split / step_length).ceil() } else { steps };
-            let waves = blocks / device.sms;
-            let busiest = (1.0 - UNEVEN) * waves.ceil() + UNEVEN * waves.max(1.0);
-            let transfer = operands * (blocks.min(device.sms) / cache).max(1.0 / constants.port);
-            let hidden_by = blocks_at_once.min(busiest);
-            let loops = busiest * steps * arithmetic.max(transfer).max(constants.step / hidden_by);
-            let ends = (busiest / blocks_at_once).ceil() * constants.fill + busiest * area * constants.store;
-            if fourth_power((loops + ends) / unit) > HOPELESS * shortest {
-                continue;
-            }
-            // The blocks of a wave cover a rectangle of the output; each operand is read once per rectangle's side.
-            let at_once = (across * along * split).min(device.sms);
-            let high = (at_once * columns / rows).sqrt().clamp(1.0, across);
-            let wide = (at_once / high).clamp(1.0, along);
-            let repeated = (second * (across / high - 1.0)).min(first * (along / wide - 1.0));
-            let fourth = fourth_power((loops + ends) / unit) + fourth_power((once + repeated * again) / unit);
-            let fourth = if split > 1.0 {
-                fourth_power(fourth.sqrt().sqrt() + (constants.split + 8.0 * m * n * split / cache) / unit)
-            } else {
-                fourth
-            };
-            shortest = shortest.min(fourth);
-            let inverse = 1.0 / fourth;
-            sum += fourth_power(inverse) * fourth_power(inverse);
-        }
-    }
-    let kernel = unit / thirty_second_root(sum);
-    let share = 2.0 * m * n * k / (constants.arithmetic * device.sms) / kernel;
+    let operands = Operands::of(device, constants, setting, shape);
+    let kernel = tiles::fastest(device, constants, shape, &operands);
+    let share = operands.arithmetic / kernel;
     let heat = 1.0 + (constants.sustained - 1.0) * share * share / (1.0 + constants.onset / kernel);
-    let cast = if setting.casts {
-        // Read to find the scale, read to cast, written in the product's format.
-        let traffic = (2.0 * 2.0 + device.element) * m * k;
-        constants.cast + constants.cast_traffic * traffic * per_byte((2.0 + device.element) * m * k)
-    } else {
-        0.0
-    };
+    let cast = if setting.casts { cast(device, constants, shape) } else { 0.0 };
     constants.launch + kernel * heat + cast
+}
+
+/// What a product reads and computes however it is cut.
+pub(super) struct Operands {
+    /// Bytes of the first factor.
+    pub first: f64,
+    /// Bytes of the second.
+    pub second: f64,
+    /// Device memory's time when each operand is moved once, s.
+    pub once: f64,
+    /// Device memory's time for each byte that is read again, s.
+    pub again: f64,
+    /// Time of its arithmetic on all multiprocessors, s.
+    pub arithmetic: f64,
+    /// Sums of t⁻³² stay within range in this unit, which no time is far from, s.
+    pub unit: f64,
+}
+
+impl Operands {
+    pub(super) fn of(device: &Device, constants: &Constants, setting: Setting, shape: GemmShape) -> Self {
+        let (m, n, k) = (shape.m as f64, shape.n as f64, shape.k as f64);
+        let memory = constants.memory;
+        let (first, second, result) = (device.element * m * k, device.element * n * k, device.output * m * n);
+        let all = first + second + result;
+        let weights = match setting.weights {
+            Weights::Cold | Weights::AllCold => second / memory,
+            Weights::Rotating { most } => {
+                let sets = (device.l2 / second).ceil().clamp(1.0, f64::from(most.max(1)));
+                second * per_byte(device, constants, sets * second + first + result)
+            }
+        };
+        let beside = if setting.weights == Weights::AllCold { 1.0 / memory } else { per_byte(device, constants, all) };
+        let once = weights + (first + result) * beside;
+        let again = constants.again * all / (all + device.l2) / memory;
+        let arithmetic = 2.0 * m * n * k / (constants.arithmetic * device.sms);
+        Self { first, second, once, again, arithmetic, unit: (once + 1e-6).max(arithmetic) }
+    }
+}
+
+/// Time per byte of what is read again and again, `footprint` bytes in all, s.
+fn per_byte(device: &Device, constants: &Constants, footprint: f64) -> f64 {
+    let hit = resident_share(footprint / (constants.resident * device.l2));
+    (1.0 - hit) / constants.memory + hit / constants.warm
+}
+
+/// The kernels that cast the first factor, s: it is read to find the scale, read to cast, written in the product's format.
+fn cast(device: &Device, constants: &Constants, shape: GemmShape) -> f64 {
+    let (m, k) = (shape.m as f64, shape.k as f64);
+    let traffic = (2.0 * 2.0 + device.element) * m * k;
+    constants.cast + constants.cast_traffic * traffic * per_byte(device, constants, (2.0 + device.element) * m * k)
 }
 
 /// Share of accesses that find their line in the cache when as much as `fill` times its capacity is used in turn: nearly all below one, nearly
@@ -334,11 +278,7 @@ fn resident_share(fill: f64) -> f64 {
     1.0 / (1.0 + fourth_power(eighth))
 }
 
-fn fourth_power(x: f64) -> f64 {
+pub(super) fn fourth_power(x: f64) -> f64 {
     let square = x * x;
     square * square
-}
-
-fn thirty_second_root(x: f64) -> f64 {
-    x.sqrt().sqrt().sqrt().sqrt().sqrt()
 }

@@ -60,6 +60,18 @@ fn without_timings_the_model_is_the_assumed_one_and_says_so() {
 }
 
 #[test]
+fn a_fit_waits_for_the_first_question_and_is_shared_by_copies() {
+    let gpu = gpu("H100 SXM");
+    let (_, _, timings) = measured(&gpu, Dtype::Bf16, Setting::IN_A_MODEL, 0.01, 1);
+    let model = MatmulModel::fit(&gpu, Dtype::Bf16, Setting::IN_A_MODEL, &timings).unwrap();
+    let copy = model.clone();
+    assert!(model.fit.found.get().is_none());
+    model.time(shape(16, 4096, 4096));
+    assert!(copy.fit.found.get().is_some_and(|found| found.residual.is_some()));
+    assert_eq!(Some(copy), MatmulModel::fit(&gpu, Dtype::Bf16, Setting::IN_A_MODEL, &timings));
+}
+
+#[test]
 fn timings_that_are_none_are_left_out() {
     let gpu = gpu("H100 SXM");
     let (_, _, timings) = measured(&gpu, Dtype::Bf16, Setting::IN_A_MODEL, 0.01, 1);

@@ -2,14 +2,19 @@
 //!
 //! A **replica** is a whole model on one GPU or shared by several. Where a throughput is asked for there are as many replicas as reach it, and
 //! tokens are paid for as they are asked for; else there are as many as the rented GPUs hold, and all that they write counts.
+//!
+//! **Speed.** Prompts are read in pieces of one size however many there are, so batches share most of their products' times. What the numbers come
+//! from is text, and worked out for winners alone.
+
+use std::rc::Rc;
 
 use super::front::Front;
 use super::losses::Losses;
 use super::{Offer, Plan, Winner};
 use crate::error::{Error, Result};
 use crate::estimate::fit::Verdict;
-use crate::estimate::memory;
-use crate::estimate::time::{self, Answer, Software};
+use crate::estimate::memory::{self, Overheads};
+use crate::estimate::time::{self, Answer, Products, Software, infer_unsourced};
 use crate::figure::Figure;
 use crate::units::{Seconds, Usd};
 use crate::workload::{Inference, Model, Precision};
@@ -56,9 +61,20 @@ struct Kept {
     offer: usize,
     gpus: u64,
     serving: Serving,
-    answer: Answer,
     tokens_per_second: f64,
-    per_million: Figure<Usd>,
+}
+
+/// A search as far as it has come.
+struct Search<'a> {
+    model: &'a Model,
+    goal: &'a ServingGoal,
+    offers: &'a [Offer],
+    /// Fixed costs of memory on each offer, without sources.
+    overheads: Vec<Overheads>,
+    front: Front<Kept>,
+    losses: Vec<Losses<Serving>>,
+    /// Products that were timed on each offer.
+    products: Vec<Products>,
 }
 
 /// The configurations of serving `model` on `offers` that nothing beats in time per request and cost per token, and why the others lost.
@@ -66,11 +82,20 @@ struct Kept {
 /// # Errors
 /// [`Error::Usage`] where no configuration could be made of the choices.
 pub fn infer(model: &Model, goal: &ServingGoal, offers: &[Offer]) -> Result<Plan<Serving>> {
-    let mut losses = vec![Losses::default(); offers.len()];
-    let mut front = Front::default();
+    let mut search = Search {
+        model,
+        goal,
+        offers,
+        overheads: offers.iter().map(|offer| offer.overheads.without_sources()).collect(),
+        front: Front::default(),
+        losses: vec![Losses::default(); offers.len()],
+        products: vec![Products::default(); offers.len()],
+    };
     let mut refused = None;
     for &precision in &goal.precisions {
         for &tensor in &goal.tensor {
+            // Products divided among more or fewer GPUs have other shapes.
+            search.products.iter_mut().for_each(Products::clear);
             for &pipeline in &goal.pipeline {
                 for &batch in &goal.batches {
                     let inference = Inference { precision, tensor, pipeline, batch, ..goal.setting };
@@ -78,11 +103,12 @@ pub fn infer(model: &Model, goal: &ServingGoal, offers: &[Offer]) -> Result<Plan
                         refused.get_or_insert(error);
                         continue;
                     }
-                    setting(model, goal, offers, &inference, &mut front, &mut losses)?;
+                    search.setting(&inference)?;
                 }
             }
         }
     }
+    let Search { front, mut losses, .. } = search;
     if losses.iter().all(|losses| losses.configurations == 0) {
         return Err(refused.unwrap_or_else(|| Error::usage("none of the offers has so many GPUs in one machine; allow more GPUs")));
     }
@@ -91,27 +117,43 @@ pub fn infer(model: &Model, goal: &ServingGoal, offers: &[Offer]) -> Result<Plan
         losses.beaten_by = nearest.and_then(|(usd, ..)| front.beats(losses.beaten_time.0, usd.0));
     }
     let mut winners = Vec::new();
-    for (_, _, Kept { offer: at, gpus, serving, answer, tokens_per_second, per_million }) in front.into_members() {
-        losses[at].won += 1;
-        let Offer { room, overheads, power, .. } = &offers[at];
-        let power = power.as_ref();
-        let memory = memory::infer(model, &serving.inference, overheads)?;
-        winners.push(Winner {
-            offer: at,
-            gpus,
-            setting: serving,
-            headroom: room.headroom(&memory),
-            device: memory.device,
-            verdict: goal.sure(&answer),
-            time: answer.time,
-            usd: per_million,
-            energy: power.map(|power| power.map(|power| power * gpus as f64 * Seconds(1e6 / tokens_per_second))),
-            step: answer.decode,
-            tokens_per_second,
-            bound_by: answer.bound_by,
-        });
+    for (.., kept) in front.into_members() {
+        losses[kept.offer].won += 1;
+        winners.push(winner(model, goal, offers, kept)?);
     }
     Ok(Plan { winners, losses })
+}
+
+/// What is kept of a winner, with intervals and sources.
+fn winner(model: &Model, goal: &ServingGoal, offers: &[Offer], kept: Kept) -> Result<Winner<Serving>> {
+    let Kept { offer: at, gpus, serving, tokens_per_second } = kept;
+    let Offer { room, overheads, power, speeds, price, .. } = &offers[at];
+    let answer = time::infer(model, &serving.inference, &Software::inference(&serving.inference), speeds)?;
+    let memory = memory::infer(model, &serving.inference, overheads)?;
+    let per_hour = price.per_gpu_hour.map(|usd| usd * gpus as f64);
+    // With a throughput given, the hours are what they are; else they are as uncertain as the time is.
+    let hours = answer.time.map(|time| if goal.throughput.is_some() { 1.0 } else { time / answer.time.value });
+    let paid = goal.throughput.unwrap_or(tokens_per_second);
+    let power = power.as_ref();
+    Ok(Winner {
+        offer: at,
+        gpus,
+        setting: serving,
+        headroom: room.headroom(&memory),
+        device: memory.device,
+        verdict: goal.sure(&answer),
+        usd: per_hour.with(&hours, |per_hour, longer| per_million(per_hour * longer, paid)),
+        time: answer.time,
+        energy: power.map(|power| power.map(|power| power * gpus as f64 * Seconds(1e6 / tokens_per_second))),
+        step: answer.decode,
+        tokens_per_second,
+        bound_by: answer.bound_by,
+    })
+}
+
+/// What a million tokens cost, so many of them a second.
+fn per_million(per_hour: Usd, tokens_per_second: f64) -> Usd {
+    per_hour / (tokens_per_second * 3600.0 / 1e6)
 }
 
 impl ServingGoal {
@@ -130,78 +172,70 @@ impl ServingGoal {
     }
 }
 
-/// One setting of a replica on all offers.
-fn setting(
-    model: &Model,
-    goal: &ServingGoal,
-    offers: &[Offer],
-    inference: &Inference,
-    front: &mut Front<Kept>,
-    losses: &mut [Losses<Serving>],
-) -> Result<()> {
-    let shards = inference.tensor * inference.pipeline;
-    let software = Software::inference(inference);
-    let mut answers: Vec<(&str, Answer)> = Vec::new();
-    for (at, offer) in offers.iter().enumerate() {
-        let least = shards.next_multiple_of(offer.unit);
-        if !offer.sells(least, shards) || least > goal.most {
-            continue;
-        }
-        let losses_of = &mut losses[at];
-        losses_of.configurations += 1;
-        let serving = |replicas, first| Serving { inference: *inference, replicas, first };
-        let memory = memory::infer(model, inference, &offer.overheads)?;
-        let verdict = offer.room.verdict(&memory);
-        if verdict == Verdict::No {
-            losses_of.too_large.add(memory.device.value - offer.room.capacity.value, shards, &serving(1, Seconds(0.0)));
-            continue;
-        }
-        // A replica stays inside a machine, so the network between machines plays no part, and GPUs of one model are as fast everywhere.
-        let known = answers.iter().find(|(gpu, _)| *gpu == offer.gpu);
-        let answer = match known {
-            Some((_, answer)) => answer.clone(),
-            None => {
-                let answer = time::infer(model, inference, &software, &offer.speeds)?;
-                answers.push((&offer.gpu, answer.clone()));
-                answer
+impl Search<'_> {
+    /// One setting of a replica on all offers.
+    fn setting(&mut self, inference: &Inference) -> Result<()> {
+        let Self { model, goal, offers, overheads, front, losses, products } = self;
+        let shards = inference.tensor * inference.pipeline;
+        let software = Software::inference(inference);
+        let mut answers: Vec<(&str, Rc<Answer>)> = Vec::new();
+        for (at, offer) in offers.iter().enumerate() {
+            let least = shards.next_multiple_of(offer.unit);
+            if !offer.sells(least, shards) || least > goal.most {
+                continue;
             }
-        };
-        let one = answer.tokens_per_second;
-        let needed = goal.throughput.map_or(least / shards, |tokens| (tokens / one).ceil() as u64);
-        let gpus = needed.saturating_mul(shards).next_multiple_of(offer.unit);
-        // Replicas never speak to each other, so any number of machines will do.
-        let tokens_per_second = one * needed as f64;
-        let paid = goal.throughput.unwrap_or(tokens_per_second);
-        let serving = serving(needed, answer.prefill.value);
-        if verdict == Verdict::Unknown {
-            losses_of.perhaps |= gpus <= goal.most && goal.beyond(&answer, |time| time.low) <= 1.0;
-            losses_of.may_not_fit.add(memory.device.high - offer.room.capacity.low, gpus, &serving);
-            continue;
+            let losses_of = &mut losses[at];
+            losses_of.configurations += 1;
+            let serving = |replicas, first| Serving { inference: *inference, replicas, first };
+            let memory = memory::infer(model, inference, &overheads[at])?;
+            let verdict = offer.room.verdict(&memory);
+            if verdict == Verdict::No {
+                losses_of.too_large.add(memory.device.value - offer.room.capacity.value, shards, &serving(1, Seconds(0.0)));
+                continue;
+            }
+            // A replica stays inside a machine, so the network between machines plays no part, and GPUs of one model are as fast everywhere.
+            let known = answers.iter().find(|(gpu, _)| *gpu == offer.gpu);
+            let answer = match known {
+                Some((_, answer)) => Rc::clone(answer),
+                None => {
+                    let answer = Rc::new(infer_unsourced(model, inference, &software, &offer.speeds, &mut products[at])?);
+                    answers.push((&offer.gpu, Rc::clone(&answer)));
+                    answer
+                }
+            };
+            let one = answer.tokens_per_second;
+            let needed = goal.throughput.map_or(least / shards, |tokens| (tokens / one).ceil() as u64);
+            let gpus = needed.saturating_mul(shards).next_multiple_of(offer.unit);
+            // Replicas never speak to each other, so any number of machines will do.
+            let tokens_per_second = one * needed as f64;
+            let serving = serving(needed, answer.prefill.value);
+            if verdict == Verdict::Unknown {
+                losses_of.perhaps |= gpus <= goal.most && goal.beyond(&answer, |time| time.low) <= 1.0;
+                losses_of.may_not_fit.add(memory.device.high - offer.room.capacity.low, gpus, &serving);
+                continue;
+            }
+            let per_hour = offer.price.per_gpu_hour.value * gpus as f64;
+            if gpus > goal.most {
+                losses_of.many.add(gpus, gpus, &serving);
+                continue;
+            }
+            if goal.beyond(&answer, |time| time.value) > 1.0 {
+                losses_of.perhaps |= goal.beyond(&answer, |time| time.low) <= 1.0;
+                losses_of.late.add(answer.time.value, gpus, &serving);
+                continue;
+            }
+            if goal.per_hour.is_some_and(|most| per_hour > most) {
+                losses_of.dear.add(per_hour, gpus, &serving);
+                continue;
+            }
+            let (time, usd) = (answer.time.value, per_million(per_hour, goal.throughput.unwrap_or(tokens_per_second)));
+            if front.beats(time.0, usd.0).is_some() {
+                losses_of.beaten(time, usd, gpus, &serving);
+                continue;
+            }
+            let kept = Kept { offer: at, gpus, serving, tokens_per_second };
+            front.add(time.0, usd.0, kept, |time, usd, lost| losses[lost.offer].beaten(Seconds(time), Usd(usd), lost.gpus, &lost.serving));
         }
-        let per_hour = offer.price.per_gpu_hour.map(|usd| usd * gpus as f64);
-        if gpus > goal.most {
-            losses_of.many.add(gpus, gpus, &serving);
-            continue;
-        }
-        if goal.beyond(&answer, |time| time.value) > 1.0 {
-            losses_of.perhaps |= goal.beyond(&answer, |time| time.low) <= 1.0;
-            losses_of.late.add(answer.time.value, gpus, &serving);
-            continue;
-        }
-        if goal.per_hour.is_some_and(|most| per_hour.value > most) {
-            losses_of.dear.add(per_hour.value, gpus, &serving);
-            continue;
-        }
-        // With a throughput given, the hours are what they are; else they are as uncertain as the time is.
-        let hours = answer.time.map(|time| if goal.throughput.is_some() { 1.0 } else { time / answer.time.value });
-        let per_million = per_hour.with(&hours, |per_hour, longer| per_hour * longer / (paid * 3600.0 / 1e6));
-        let (time, usd) = (answer.time.value, per_million.value);
-        if front.beats(time.0, usd.0).is_some() {
-            losses_of.beaten(time, usd, gpus, &serving);
-            continue;
-        }
-        let kept = Kept { offer: at, gpus, serving, answer, tokens_per_second, per_million };
-        front.add(time.0, usd.0, kept, |time, usd, lost| losses[lost.offer].beaten(Seconds(time), Usd(usd), lost.gpus, &lost.serving));
+        Ok(())
     }
-    Ok(())
 }

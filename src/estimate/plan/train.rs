@@ -139,7 +139,7 @@ impl<'a> Search<'a> {
             overheads_of,
             front: Front::default(),
             losses,
-            products: vec![Products::new(); offers.len()],
+            products: vec![Products::default(); offers.len()],
             enough: vec![false; offers.len()],
             refused: None,
         }

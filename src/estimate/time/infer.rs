@@ -6,6 +6,7 @@
 //! attention for each part by itself; adding the times of a prefill and a decode step would read the weights twice.
 
 use super::parts::{Bound, Kind, Parts, Phase};
+use super::products::Products;
 use super::software::{Launching, Software, Unpacking, reads_packed};
 use super::speeds::Speeds;
 use crate::calibrate::Prediction;
@@ -52,8 +53,31 @@ pub struct Answer {
 /// [`Error::Usage`](crate::error::Error::Usage) for settings that do not fit the model, as
 /// [`memory::infer`](crate::estimate::memory::infer).
 pub fn infer(model: &Model, inference: &Inference, software: &Software, speeds: &Speeds) -> Result<Answer> {
+    let mut answer = infer_unsourced(model, inference, software, speeds, &mut Products::new())?;
+    let basis =
+        speeds.basis(speeds.dtype(inference.precision.width()), software.launching, inference.tensor * inference.pipeline > 1, false);
+    let weakest = basis.iter().map(|(_, basis, _)| *basis).max().unwrap_or(Basis::Assumed);
+    let from: Vec<String> = basis.iter().map(|(name, _, from)| format!("{name}: {from}")).collect();
+    for figure in [&mut answer.time, &mut answer.prefill, &mut answer.decode] {
+        (figure.basis, figure.from) = (weakest, from.clone());
+    }
+    Ok(Answer { basis, ..answer })
+}
+
+/// The same numbers without what they come from, which is text and takes as long, for whoever compares thousands of them. `timed` are products
+/// that were timed before at these speeds; it gets those that are new.
+///
+/// # Errors
+/// As [`infer`].
+pub(crate) fn infer_unsourced(
+    model: &Model,
+    inference: &Inference,
+    software: &Software,
+    speeds: &Speeds,
+    timed: &mut Products,
+) -> Result<Answer> {
     check_inference(model, inference)?;
-    let engine = Engine { model, inference, software, speeds };
+    let mut engine = Engine { model, inference, software, speeds, timed };
     let prefill = engine.prefill();
     // The first token comes with the prompt, and contexts grow one by one, so the mean one stands for all.
     let steps = inference.output.saturating_sub(1);
@@ -61,19 +85,16 @@ pub fn infer(model: &Model, inference: &Inference, software: &Software, speeds: 
     let step = engine.decode(mean);
     let mut parts = prefill;
     parts.add_times(&step, steps as f64);
-    let basis =
-        speeds.basis(speeds.dtype(inference.precision.width()), software.launching, inference.tensor * inference.pipeline > 1, false);
-    let weakest = basis.iter().map(|(_, basis, _)| *basis).max().unwrap_or(Basis::Assumed);
-    let from: Vec<String> = basis.iter().map(|(name, _, from)| format!("{name}: {from}")).collect();
+    let figure = |parts: &Parts| parts.figure(BEYOND, Basis::Assumed, Vec::new());
     let total = parts.total();
     let tokens = if inference.output > 0 { inference.output } else { inference.seq } * inference.batch;
     Ok(Answer {
-        time: parts.figure(BEYOND, weakest, from.clone()),
-        prefill: prefill.figure(BEYOND, weakest, from.clone()),
-        decode: step.figure(BEYOND, weakest, from),
+        time: figure(&parts),
+        prefill: figure(&prefill),
+        decode: figure(&step),
         tokens_per_second: tokens as f64 / total.0,
         bound_by: parts.bound_by(),
-        basis,
+        basis: Vec::new(),
         parts,
     })
 }
@@ -84,7 +105,7 @@ pub fn infer(model: &Model, inference: &Inference, software: &Software, speeds: 
 /// As [`infer`].
 pub fn mixed_step(model: &Model, inference: &Inference, software: &Software, speeds: &Speeds, groups: &[Tokens]) -> Result<Parts> {
     check_inference(model, inference)?;
-    let engine = Engine { model, inference, software, speeds };
+    let mut engine = Engine { model, inference, software, speeds, timed: &mut Products::new() };
     let rows = groups.iter().map(|group| group.sequences).sum();
     Ok(engine.pass(Phase::Decode, groups, rows))
 }
@@ -94,6 +115,7 @@ struct Engine<'a> {
     inference: &'a Inference,
     software: &'a Software,
     speeds: &'a Speeds,
+    timed: &'a mut Products,
 }
 
 /// What is added up over a pass.
@@ -105,7 +127,7 @@ struct Pass {
 
 impl Engine<'_> {
     /// Reading all prompts.
-    fn prefill(&self) -> Parts {
+    fn prefill(&mut self) -> Parts {
         let Inference { batch, seq, .. } = *self.inference;
         let chunk = self.inference.chunk.unwrap_or(u64::MAX).min(batch * seq).max(1);
         let mut parts = Parts::default();
@@ -134,13 +156,13 @@ impl Engine<'_> {
     }
 
     /// The next token of every sequence, when each sees `context`.
-    fn decode(&self, context: u64) -> Parts {
+    fn decode(&mut self, context: u64) -> Parts {
         let batch = self.inference.batch;
         self.pass(Phase::Decode, &[Tokens::next(batch, context)], batch)
     }
 
     /// All layers over the tokens of `groups`, and logits of `rows` of them.
-    fn pass(&self, phase: Phase, groups: &[Tokens], rows: u64) -> Parts {
+    fn pass(&mut self, phase: Phase, groups: &[Tokens], rows: u64) -> Parts {
         let (text, inference) = (&self.model.text, self.inference);
         let tokens: u64 = groups.iter().map(Tokens::count).sum();
         let mut pass = Pass { phase, parts: Parts::default(), kernels: 0 };
@@ -176,7 +198,7 @@ impl Engine<'_> {
     }
 
     /// A run of equal layers, the first of which is layer `first`.
-    fn run(&self, pass: &mut Pass, run: &Blocks, groups: &[Tokens], tokens: u64, first: u64) {
+    fn run(&mut self, pass: &mut Pass, run: &Blocks, groups: &[Tokens], tokens: u64, first: u64) {
         let (inference, text) = (self.inference, &self.model.text);
         let block = divided(&run.block, inference.tensor);
         let rotary = text.positions == Positions::Rotary;
@@ -238,18 +260,18 @@ impl Engine<'_> {
     }
 
     /// One product in the form in which its matrix is stored, `times` over; `plain` where it keeps the type that is computed with.
-    fn product(&self, pass: &mut Pass, product: &Product, place: Place, times: u64, plain: bool) {
+    fn product(&mut self, pass: &mut Pass, product: &Product, place: Place, times: u64, plain: bool) {
         let precision = self.inference.precision;
         let wide = self.speeds.dtype(precision.width());
         let plain = plain || matches!(product.role, Role::Router | Role::SharedGate);
         let mut beside = Traffic::default();
         let (time, reads) = match precision {
-            Precision::Fp32 | Precision::Bf16 | Precision::Fp16 => self.speeds.product(wide, product),
-            _ if plain => self.speeds.product(wide, product),
+            Precision::Fp32 | Precision::Bf16 | Precision::Fp16 => self.timed.time(self.speeds, wide, product),
+            _ if plain => self.timed.time(self.speeds, wide, product),
             Precision::Fp8 | Precision::Mxfp8 if self.speeds.dtype(1) == Dtype::Fp8 => {
                 // Inputs are made narrow first, each group with a scale of its own.
                 beside = Traffic::new(product.m * product.groups * product.k * 3, 1);
-                self.speeds.product(Dtype::Fp8, product)
+                self.timed.time(self.speeds, Dtype::Fp8, product)
             }
             Precision::LlmInt8 => {
                 // Outliers are sought and multiplied apart, rows are scaled, sums are scaled back (bitsandbytes' `MatMul8bitLt`).
@@ -262,7 +284,7 @@ impl Engine<'_> {
                 let (each, kernels) = Unpacking::Kernel.per_weight();
                 let weights = product.n * product.k * product.groups;
                 self.moved(pass, Kind::Unpacking, Traffic::new((each * weights as f64) as u64, kernels), times);
-                self.speeds.product(wide, product)
+                self.timed.time(self.speeds, wide, product)
             }
         };
         if beside.kernels > 0 {
@@ -276,7 +298,7 @@ impl Engine<'_> {
     }
 
     /// The vision tower, once per prompt's images.
-    fn tower(&self, parts: &mut Parts) {
+    fn tower(&mut self, parts: &mut Parts) {
         let inference = self.inference;
         let (Some(vision), true) = (&self.model.vision, inference.images.count > 0) else { return };
         let images = inference.batch * inference.images.count;
@@ -288,7 +310,7 @@ impl Engine<'_> {
             let mut layer = layer(block, vision.tower.hidden, &tokens, self.widths(), self.software.kernels, AttentionKernel::Flash, false);
             layer.attention.causal = false;
             for product in &layer.products {
-                let (time, _) = self.speeds.product(self.speeds.dtype(width), product);
+                let (time, _) = self.timed.time(self.speeds, self.speeds.dtype(width), product);
                 pass.parts.add(Phase::Prefill, Kind::Products, time.times(*count as f64));
                 pass.kernels += count;
             }
@@ -297,7 +319,7 @@ impl Engine<'_> {
             self.moved(&mut pass, Kind::Elementwise, layer.forward, *count);
         }
         for linear in &vision.projector {
-            let (time, _) = self.speeds.product(self.speeds.dtype(width), &Product::of(linear, images * view.tokens));
+            let (time, _) = self.timed.time(self.speeds, self.speeds.dtype(width), &Product::of(linear, images * view.tokens));
             pass.parts.add(Phase::Prefill, Kind::Products, time);
         }
         self.launched(&mut pass, &[tokens]);

@@ -6,10 +6,12 @@
 use super::adapters::Adapter;
 use super::communication::{self, Gathered};
 use super::parts::{Kind, Parts, Phase};
+use super::products::Products;
 use super::software::{Launching, Software, Unpacking};
 use super::speeds::Speeds;
 use crate::calibrate::Prediction;
 use crate::calibrate::collective::Collective;
+use crate::catalog::Dtype;
 use crate::estimate::memory::{Piece, Precision, lora};
 use crate::units::{Bytes, Seconds};
 use crate::workload::operations::{AttentionWork, Kernels, Layer, Product, Tokens, Traffic, Widths, ends, layer, loss};
@@ -22,7 +24,8 @@ pub(super) struct Micro<'a> {
     pub(super) speeds: &'a Speeds,
     pub(super) precision: Precision,
     pub(super) parts: Parts,
-    /// Products timed before: layers have many of one shape.
+    /// The type that products compute in, and those timed before.
+    dtype: Dtype,
     timed: Products,
     /// Kernels by phase: forward, recompute, backward.
     kernels: [u64; 3],
@@ -30,9 +33,6 @@ pub(super) struct Micro<'a> {
     useful: f64,
     again: f64,
 }
-
-/// Products with their times, and whether they read longer than they compute.
-pub(crate) type Products = Vec<(Product, Prediction, bool)>;
 
 /// One micro-batch on one GPU without messages between data-parallel workers.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +50,7 @@ impl Alone {
     /// Of `piece`. `timed` are products that were timed before, on the same GPU in the same method; it gets those that are new.
     pub(crate) fn of(piece: &Piece, training: &Training, software: &Software, speeds: &Speeds, timed: &mut Products) -> Self {
         let mut micro = Micro::new(training, software, speeds, Parts::default(), [0; 3]);
-        micro.timed = std::mem::take(timed);
+        std::mem::swap(&mut micro.timed, timed);
         micro.tower(piece);
         let layers = piece.model.text.blocks.iter().map(|run| micro.run(piece, run)).collect();
         micro.ends(piece);
@@ -72,7 +72,8 @@ const PASSES: [Phase; 3] = [Phase::Forward, Phase::Recompute, Phase::Backward];
 impl<'a> Micro<'a> {
     fn new(training: &'a Training, software: &'a Software, speeds: &'a Speeds, parts: Parts, kernels: [u64; 3]) -> Self {
         let precision = Precision::of(&training.method).gathered(&training.parallel);
-        Self { training, software, speeds, precision, parts, timed: Products::new(), kernels, useful: 0.0, again: 0.0 }
+        let dtype = speeds.dtype(precision.product);
+        Self { training, software, speeds, precision, parts, dtype, timed: Products::default(), kernels, useful: 0.0, again: 0.0 }
     }
 
     /// What `piece` takes `alone`, with messages, and waiting for the host.
@@ -105,15 +106,7 @@ impl<'a> Micro<'a> {
     }
 
     fn product(&mut self, phase: usize, product: &Product, times: u64) {
-        let alike = |(other, ..): &&(Product, Prediction, bool)| other.same_shape(product);
-        let (time, reads) = match self.timed.iter().find(alike) {
-            Some((_, time, reads)) => (*time, *reads),
-            None => {
-                let (time, reads) = self.speeds.product(self.speeds.dtype(self.precision.product), product);
-                self.timed.push((*product, time, reads));
-                (time, reads)
-            }
-        };
+        let (time, reads) = self.timed.time(self.speeds, self.dtype, product);
         self.parts.add(PASSES[phase], if reads { Kind::Weights } else { Kind::Products }, time.times(times as f64));
         self.kernels[phase] += times;
     }
@@ -264,10 +257,9 @@ impl<'a> Micro<'a> {
 
     fn adapter(&mut self, adapter: &Adapter, count: u64) {
         let recomputed = self.training.checkpointing == Checkpointing::Full;
-        let dtype = self.speeds.dtype(self.precision.product);
         for product in [adapter.down, adapter.up] {
             let mut timed = |phase: usize, product: &Product| {
-                self.parts.add(PASSES[phase], Kind::Weights, self.speeds.narrow(dtype, product).times(count as f64));
+                self.parts.add(PASSES[phase], Kind::Weights, self.speeds.narrow(self.dtype, product).times(count as f64));
                 self.kernels[phase] += count;
             };
             timed(0, &product);

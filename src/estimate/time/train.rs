@@ -1,8 +1,9 @@
 //! The time of a training step.
 
 use super::communication;
-use super::micro::{Alone, Micro, Products, gathers};
+use super::micro::{Alone, Micro, gathers};
 use super::parts::{Bound, Kind, Parts, Phase};
+use super::products::Products;
 use super::software::Software;
 use super::speeds::Speeds;
 use super::update;
@@ -43,7 +44,7 @@ pub struct Step {
 /// [`Error::Usage`](crate::error::Error::Usage) for settings that cannot be, as [`memory::train`](crate::estimate::memory::train).
 pub fn train(model: &Model, training: &Training, software: &Software, speeds: &Speeds) -> Result<Step> {
     let pieces = pieces(model, training)?;
-    let mut timed = Products::with_capacity(32);
+    let mut timed = Products::new();
     let alone: Vec<Alone> = pieces.iter().map(|piece| Alone::of(piece, training, software, speeds, &mut timed)).collect();
     let held: Vec<Held> = pieces.iter().map(|piece| Held::of(piece, training, &Precision::of(&training.method))).collect();
     let Whole { parts, useful, again } = whole(&pieces, &alone, &held, training, software, speeds);
