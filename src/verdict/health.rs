@@ -6,7 +6,7 @@
 use super::inquiry::Inquiry;
 use super::{About, Status};
 use crate::machine::Gpu;
-use crate::measure::{Measurement, Outcome};
+use crate::measure::{Measurement, Outcome, TelemetrySpan as Span};
 use crate::units::{Hertz, Watts};
 
 /// Everything about the state of the GPUs.
@@ -18,7 +18,9 @@ pub(super) fn ask(inquiry: &mut Inquiry<'_>) {
         ecc(inquiry, gpu);
         rows(inquiry, gpu);
     }
+    xids(inquiry);
     answers(inquiry);
+    pattern(inquiry);
     measured(inquiry);
 }
 
@@ -124,11 +126,23 @@ fn ecc(inquiry: &mut Inquiry<'_>, gpu: &Gpu) {
         let seen = before.map_or_else(|| errors.to_string(), |all| format!("{errors} now and {all} in its life"));
         inquiry.answer("ecc.uncorrected", about, status, seen, "0");
     }
-    let new: Vec<u64> = on(inquiry, gpu).filter_map(|one| one.telemetry.as_ref()?.new_ecc_errors).collect();
-    if !new.is_empty() {
-        let errors: u64 = new.iter().sum();
-        inquiry.ask("ecc.run", about, errors == 0, Status::Failure, errors.to_string(), "0");
-    }
+    during_the_run(inquiry, gpu);
+}
+
+/// Memory errors that appeared while the GPU was measured. A corrected one within a minute is a sign, an uncorrected one is a fault.
+fn during_the_run(inquiry: &mut Inquiry<'_>, gpu: &Gpu) {
+    let spans: Vec<_> = on(inquiry, gpu).filter_map(|one| one.telemetry.as_ref()).collect();
+    let sum = |count: fn(&Span) -> Option<u64>| spans.iter().filter_map(|span| count(span)).reduce(|a, b| a + b);
+    let uncorrected = sum(|span| span.new_uncorrected_errors);
+    // Records of earlier versions counted both together.
+    let corrected = sum(|span| span.new_corrected_errors.or(span.new_ecc_errors));
+    let (Some(uncorrected), Some(corrected)) = (uncorrected.or(corrected.map(|_| 0)), corrected) else { return };
+    let status = match (uncorrected, corrected) {
+        (1.., _) => Status::Failure,
+        (0, 1..) => Status::Warning,
+        (0, 0) => Status::Pass,
+    };
+    inquiry.answer("ecc.run", About::Gpu(gpu.index), status, format!("{corrected} corrected and {uncorrected} uncorrected"), "0");
 }
 
 fn rows(inquiry: &mut Inquiry<'_>, gpu: &Gpu) {
@@ -138,6 +152,47 @@ fn rows(inquiry: &mut Inquiry<'_>, gpu: &Gpu) {
     inquiry.ask("rows.pending", about, !rows.pending, Status::Failure, yes(rows.pending), "no");
     inquiry.ask("rows.failed", about, !rows.failed, Status::Failure, yes(rows.failed), "no");
     inquiry.ask("rows.uncorrected", about, rows.uncorrected == 0, Status::Warning, rows.uncorrected.to_string(), "0");
+}
+
+/// What the driver reported while the GPUs were measured. Some numbers can be an application's own doing (13, 31, 43, 45: illegal accesses and
+/// what ends them), and this program was the application: with right answers and no failed case they are a warning.
+fn xids(inquiry: &mut Inquiry<'_>) {
+    const OWN: [u32; 4] = [13, 31, 43, 45];
+    let run = inquiry.evidence.run;
+    let seen: Vec<_> = run.every_xid().collect();
+    for gpu in inquiry.gpus() {
+        let about = About::Gpu(gpu.index);
+        let own: Vec<_> = seen.iter().filter(|xid| xid.gpu == gpu.index).collect();
+        if let (true, Some(why)) = (own.is_empty(), run.xids.why()) {
+            inquiry.unknown("xid", about, why);
+            continue;
+        }
+        let status = match own.iter().any(|xid| !OWN.contains(&xid.code)) {
+            _ if own.is_empty() => Status::Pass,
+            true => Status::Failure,
+            false => Status::Warning,
+        };
+        let shown: Vec<String> = own.iter().map(|xid| format!("XID {} during {}", xid.code, xid.case)).collect();
+        inquiry.answer("xid", about, status, if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }, "none");
+    }
+}
+
+/// Memory that was verified; what came back wrong is told by [`answers`].
+fn pattern(inquiry: &mut Inquiry<'_>) {
+    let verified: Vec<(About, String)> = inquiry
+        .evidence
+        .run
+        .outcomes
+        .iter()
+        .filter(|outcome| outcome.case().mechanism() == "memory.pattern")
+        .filter_map(|outcome| match outcome {
+            Outcome::Observed(seen) => Some((subject(outcome), seen.bytes.approximate())),
+            _ => None,
+        })
+        .collect();
+    for (about, bytes) in verified {
+        inquiry.answer("memory.pattern", about, Status::Pass, format!("{bytes} verified"), "as written");
+    }
 }
 
 /// Outcomes that are wrong, by GPU or pair; those of pairs are the copy between them.

@@ -173,7 +173,7 @@ pub const KINDS: &[Kind] = kinds! {
         asks "no memory errors while measuring" "측정 중 메모리 오류 없음",
         wrong "memory errors while it was measured" "측정하는 동안 메모리 오류가 났습니다",
         remedy "ask for another GPU: its memory is failing" "다른 GPU를 요구하세요: 메모리가 망가지고 있습니다",
-        say "{about} had {seen} new ECC errors within a minute of load.";
+        say "{about} had new ECC errors within a minute of load: {seen}.";
     "rows.pending", Some("DCGM_FR_PENDING_ROW_REMAP"), No,
         asks "no memory row waits to be remapped" "행 교체 대기 없음",
         wrong "memory rows wait to be remapped" "메모리 행 교체가 대기 중입니다",
@@ -193,7 +193,7 @@ pub const KINDS: &[Kind] = kinds! {
         asks "no XID while measuring" "측정 중 XID 없음",
         wrong "the driver reported an XID while it was measured" "측정 중에 드라이버가 XID를 보고했습니다",
         remedy "ask for another GPU; the number says what is broken (NVIDIA's XID catalogue)" "다른 GPU를 요구하세요. 번호가 고장 종류를 말합니다(NVIDIA XID 목록)",
-        say "{about} raised {seen} under load.";
+        say "{about} raised an XID under load: {seen}.";
     "answers", Some("DCGM_FR_FAULTY_MEMORY"), Yes,
         asks "right answers" "계산 결과의 정확성",
         wrong "wrong answers" "계산 결과가 틀립니다",

@@ -5,10 +5,11 @@
 
 use super::inquiry::Inquiry;
 use super::reference::{among_equals, between_gpus};
-use super::{About, Status};
+use super::{About, Band, Status};
 use crate::catalog::GpuModel;
-use crate::figure::{Figure, Quantity};
+use crate::figure::{Basis, Figure, Quantity};
 use crate::machine::{Gpu, Pair};
+use crate::measure::Measurement;
 use crate::units::BytesPerSecond;
 
 /// Everything about links.
@@ -18,8 +19,27 @@ pub(super) fn ask(inquiry: &mut Inquiry<'_>) {
         replays(inquiry, gpu);
         nvlinks(inquiry, gpu);
     }
+    together(inquiry);
     access(inquiry);
     peers(inquiry);
+}
+
+/// Copies from the host while all other GPUs copy too, beside those that were alone. Shared switches are how many machines are built, so this
+/// warns and never fails; only a policy can.
+fn together(inquiry: &mut Inquiry<'_>) {
+    for gpu in inquiry.gpus() {
+        let run = inquiry.evidence.run;
+        let index = Some(u64::from(gpu.index));
+        let of = |one: &&Measurement| one.case.get_count("gpu") == index && one.case.get_word("dir") == Some("h2d");
+        let all = run.of("copy.together").filter(of).filter_map(|one| Some((one.bandwidth()?, one.case.to_string())));
+        let Some((rate, case)) = all.max_by(|a, b| a.0.point.total_cmp(&b.0.point)) else { continue };
+        let Some(alone) = inquiry.evidence.calibration.gpu(gpu.index).and_then(|own| own.copy_ceiling("h2d", "pinned")) else { continue };
+        let reference = alone.value.0;
+        let from = vec![alone.from.first().cloned().unwrap_or_default()];
+        let band =
+            Band { reference, warning: 0.80 * reference, failure: 0.0, unit: BytesPerSecond::UNIT, basis: Basis::MeasuredHere, from };
+        inquiry.rate("copy.together", About::Gpu(gpu.index), &Figure::<BytesPerSecond>::measured(rate, case), band);
+    }
 }
 
 fn pcie(inquiry: &mut Inquiry<'_>, gpu: &Gpu) {

@@ -46,6 +46,8 @@ pub(crate) struct Gpu {
     pub(crate) own_bf16: f64,
     pub(crate) h2d: f64,
     pub(crate) d2h: f64,
+    /// More keys of the scenario.
+    pub(crate) more: String,
 }
 
 /// A machine as the stand-in plays it.
@@ -204,6 +206,7 @@ impl Gpu {
             own_bf16: peak(Dtype::Bf16) * between(random, 0.5, 0.7),
             h2d,
             d2h: h2d * between(random, 0.99, 1.03),
+            more: String::new(),
         }
     }
 
@@ -321,5 +324,8 @@ impl Gpu {
         );
         line("launch", "{ host_us = 2.2, graph_host_us = 5.4, kernel_us = 1.3, graph_kernel_us = 0.95 }".to_owned());
         line("cost", "{ context_mib = 6, cublaslt_mib = 4 }".to_owned());
+        if !self.more.is_empty() {
+            let _ = writeln!(text, "{}", self.more);
+        }
     }
 }

@@ -98,6 +98,10 @@ pub(crate) const FAULTS: &[Fault] = &[
     fault("row remapping pending", "H100 SXM", 1, "rows.pending", |setup| setup.gpus[0].rows.1 = true),
     fault("row remapping failed", "H100 SXM", 1, "rows.failed", |setup| setup.gpus[0].rows.2 = true),
     fault("rows remapped after uncorrected errors", "H100 SXM", 1, "rows.uncorrected", |setup| setup.gpus[0].rows.0 = 2).warns(),
+    fault("XID 79 while measuring", "H100 SXM", 1, "xid", |setup| setup.gpus[0].more = "xids = [{ code = 79, at = 40 }]".to_owned()),
+    fault("memory that is not there: 80 GB on the label, 40 in the chip", "A100 PCIe 80GB", 1, "memory.pattern", |setup| {
+        setup.gpus[0].more = "real_memory_mib = 40960".to_owned();
+    }),
     // Links.
     fault("PCIe generation 3 instead of 4", "L40S", 1, "pcie.generation", |setup| {
         let gpu = &mut setup.gpus[0];
@@ -120,6 +124,10 @@ pub(crate) const FAULTS: &[Fault] = &[
         let gpu = &mut setup.gpus[2];
         (gpu.h2d, gpu.d2h) = (gpu.h2d * 0.6, gpu.d2h * 0.6);
     }),
+    fault("four GPUs behind one link to the host", "L40S", 4, "copy.together", |setup| {
+        setup.faults = "[[host_switch]]\ngpus = [0, 1, 2, 3]\nh2d_gbs = 26.0\nd2h_gbs = 26.0\n".to_owned();
+    })
+    .warns(),
     fault("an NVLink is down", "H100 SXM", 2, "nvlink.links", |setup| setup.gpus[0].nvlink = Some((18, 17, 4))),
     fault("no access between GPUs of an NVLink board", "A100 SXM 80GB", 2, "peer.access", |setup| setup.p2p = false),
     fault("copies between GPUs arrive damaged", "A100 PCIe 80GB", 2, "peer.contents", |setup| {
