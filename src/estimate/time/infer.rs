@@ -5,7 +5,7 @@
 //! cache, per token. A **mixed** step, part of a prompt beside the next tokens of other sequences, is one product over all tokens per matrix and
 //! attention for each part by itself; adding the times of a prefill and a decode step would read the weights twice.
 
-use super::parts::{Bound, Kind, Parts, Phase};
+use super::parts::{Beyond, Bound, Kind, Parts, Phase};
 use super::products::Products;
 use super::software::{Launching, Software, Unpacking, reads_packed};
 use super::speeds::Speeds;
@@ -20,9 +20,6 @@ use crate::workload::operations::{AttentionWork, Product, Tokens, Traffic, Width
 use crate::workload::{
     Attention, AttentionKernel, Block, Blocks, Cache, Inference, LogitRows, Mlp, Model, Place, Positions, Precision, Role,
 };
-
-/// Factor for what no part stands for, where nothing was measured.
-const BEYOND: f64 = 1.15;
 
 /// What the host does for a product of transformers' `FP8Linear` beside launching the product and the kernel that makes inputs narrow: three tensors
 /// are allocated, the device is set and set back, the host waits, and what is not a number is replaced.
@@ -85,7 +82,8 @@ pub(crate) fn infer_unsourced(
     let step = engine.decode(mean);
     let mut parts = prefill;
     parts.add_times(&step, steps as f64);
-    let figure = |parts: &Parts| parts.figure(BEYOND, Basis::Assumed, Vec::new());
+    let beyond = if software.launching == Launching::Python { Beyond::FROM_PYTHON } else { Beyond::USUAL };
+    let figure = |parts: &Parts| parts.figure(beyond, Basis::Assumed, Vec::new());
     let total = parts.total();
     let tokens = if inference.output > 0 { inference.output } else { inference.seq } * inference.batch;
     Ok(Answer {

@@ -2,7 +2,7 @@
 
 use super::communication;
 use super::micro::{Alone, Micro, gathers};
-use super::parts::{Bound, Kind, Parts, Phase};
+use super::parts::{Beyond, Bound, Kind, Parts, Phase};
 use super::products::Products;
 use super::software::Software;
 use super::speeds::Speeds;
@@ -16,9 +16,6 @@ use crate::workload::operations::Traffic;
 use crate::workload::{Block, Data, Model, Offload, Training};
 
 /// Factor for what no part stands for: other work on the host, waiting for the slowest GPU, clocks under the power limit, where nothing was
-/// measured.
-const BEYOND: f64 = 1.15;
-
 /// What a step takes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
@@ -56,7 +53,7 @@ pub fn train(model: &Model, training: &Training, software: &Software, speeds: &S
     let weakest = basis.iter().map(|(_, basis, _)| *basis).max().unwrap_or(Basis::Assumed);
     let from = basis.iter().map(|(name, _, from)| format!("{name}: {from}")).collect();
     Ok(Step {
-        time: parts.figure(BEYOND, weakest, from),
+        time: parts.figure(Beyond::USUAL, weakest, from),
         tokens_per_second: tokens / total,
         mfu: share(useful),
         hfu: share(useful + again),
@@ -83,7 +80,7 @@ pub(crate) struct Whole {
 impl Whole {
     /// The interval of its time.
     pub(crate) fn interval(&self) -> (Seconds, Seconds) {
-        self.parts.interval(BEYOND)
+        self.parts.interval(Beyond::USUAL)
     }
 }
 
@@ -107,7 +104,7 @@ pub(crate) fn whole(pieces: &[Piece], alone: &[Alone], held: &[Held], training: 
         // Stages wait for the first micro-batch to reach them and for the last to come back: Narayanan et al., arXiv 2104.04473, section 2.2.
         let waiting = (parallel.pipeline - 1) as f64 / parallel.interleave as f64;
         if waiting > 0.0 {
-            let (low, high) = micro.parts.interval(1.0);
+            let (low, high) = micro.parts.interval(Beyond::NOTHING);
             let one = Prediction { time: Seconds(*total), low, high, extrapolated: true };
             parts.add(Phase::Update, Kind::Bubble, one.times(waiting));
         }
