@@ -49,8 +49,7 @@ impl Markup {
     }
 
     /// What was written.
-    pub(super) fn finish(mut self) -> String {
-        self.out.push('\n');
+    pub(super) fn finish(self) -> String {
         self.out
     }
 
@@ -75,7 +74,9 @@ impl Markup {
         self.element(name, attributes, |page| {
             page.out.push('\n');
             inside(page);
-            page.out.push('\n');
+            if !page.out.ends_with('\n') {
+                page.out.push('\n');
+            }
         });
         self.out.push('\n');
     }
@@ -144,7 +145,7 @@ mod tests {
         let id = page.identifier("plot");
         assert_ne!(id, page.identifier("plot"));
         page.element("p", &[("id", &id), ("title", "a\"b")], |page| page.empty("br", &[]));
-        assert_eq!(page.finish(), "<p id=\"plot-1\" title=\"a&quot;b\"><br/></p>\n");
+        assert_eq!(page.finish(), "<p id=\"plot-1\" title=\"a&quot;b\"><br/></p>");
     }
 
     proptest! {

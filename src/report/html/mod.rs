@@ -68,7 +68,7 @@ fn header(out: &mut Markup, page: &Page) {
 }
 
 fn footer(out: &mut Markup, page: &Page) {
-    const MADE: Text = Text::new("Made by {} from recorded samples. Nothing on this page was loaded from anywhere.", "{}가 기록된 표본으로 만들었다. 이 페이지는 외부에서 아무것도 불러오지 않는다.");
+    const MADE: Text = Text::new("Made by {} from recorded samples. Nothing on this page was loaded from anywhere.", "{} 프로그램이 기록된 표본으로 만들었다. 이 페이지는 외부에서 아무것도 불러오지 않는다.");
     out.block("footer", &[], |out| out.leaf("p", &[], &MADE.fill(page.lang, &[&page.program])));
 }
 

@@ -13,10 +13,11 @@ const MOST_ROWS: usize = 600;
 pub(super) fn table(out: &mut Markup, table: &Table) {
     let caption = out.identifier("table");
     out.block("div", &[("class", "table")], |out| {
+        // Not a caption of the table itself, which would be as wide as the table and scroll away with it.
+        out.leaf("p", &[("class", "caption"), ("id", &caption)], &table.title);
         let region = [("class", "scroll"), ("tabindex", "0"), ("role", "region"), ("aria-labelledby", &*caption)];
         out.block("div", &region, |out| {
-            out.block("table", &[], |out| {
-                out.leaf("caption", &[("id", &caption)], &table.title);
+            out.block("table", &[("aria-labelledby", &caption)], |out| {
                 head(out, table);
                 body(out, table);
             });

@@ -41,7 +41,7 @@ fn repeat(source: &Source<'_>, subject: &Subject<'_>) -> Vec<Item> {
 }
 
 /// The command line that asks for the same. Words of a stranger's record are taken only where a shell sees nothing in them but a word.
-fn command(settings: &Settings, gpus: usize) -> String {
+pub(super) fn command(settings: &Settings, gpus: usize) -> String {
     let plain = |word: &&String| !word.is_empty() && word.len() <= 40 && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
     let mut words = vec!["gpu-assay measure".to_owned()];
     words.extend(settings.probes.iter().filter(plain).take(32).cloned());

@@ -24,10 +24,15 @@ const ENGINES: [(&str, Text); 2] = [("cublaslt", Text::new("cuBLASLt", "cuBLASLt
 
 fn panel(source: &Source<'_>, subject: &Subject<'_>) -> Vec<Item> {
     let kinds = kinds(subject.run);
-    kinds.iter().filter_map(|kind| seen(plot(source, subject, kind, kinds.len()))).collect()
+    let item = |kind: &Kind<'_>| {
+        let (plot, shapes) = plot(source, subject, kind, kinds.len());
+        // Of a single shape a table says more.
+        if shapes == 1 { Some(Item::Table(plot.table())) } else { seen(plot) }
+    };
+    kinds.iter().filter_map(item).collect()
 }
 
-fn plot(source: &Source<'_>, subject: &Subject<'_>, kind: &Kind<'_>, all: usize) -> Plot {
+fn plot(source: &Source<'_>, subject: &Subject<'_>, kind: &Kind<'_>, all: usize) -> (Plot, usize) {
     let lang = source.lang;
     let mut series = Vec::new();
     for (mechanism, dtype) in DTYPES {
@@ -38,8 +43,9 @@ fn plot(source: &Source<'_>, subject: &Subject<'_>, kind: &Kind<'_>, all: usize)
         }
     }
     let x = Axis::new(Text::new("operations of the product", "곱의 연산 수").get(lang), Unit::Flops, Scale::Logarithmic);
-    let y = Axis::new(Text::new("rate of operations", "연산 속도").get(lang), Unit::FlopsPerSecond, Scale::FromZero);
+    let y = Axis::new(Text::new("rate of operations", "연산 속도").get(lang), Unit::FlopsPerSecond, Scale::Logarithmic);
     let mut chart = Chart::new(x, y, series);
+    let shapes = chart.places();
     let model = kind.gpus.first().and_then(|index| subject.calibration.gpu(*index)).and_then(|gpu| gpu.model(source.catalog));
     let name = Text::new("{}, datasheet", "{}, 데이터시트");
     for (_, dtype) in DTYPES {
@@ -52,7 +58,7 @@ fn plot(source: &Source<'_>, subject: &Subject<'_>, kind: &Kind<'_>, all: usize)
         "Rate of each measured matrix product over its number of operations, by data type and by who computed it; the lines across are the datasheet's peaks.",
         "측정한 행렬 곱의 연산 수에 따른 속도를 데이터 형식과 계산 주체별로 나타낸다. 가로선은 데이터시트의 최고 성능이다.",
     );
-    Plot::new(title, about.get(lang), Form::Chart(chart), lang)
+    (Plot::new(title, about.get(lang), Form::Chart(chart), lang), shapes)
 }
 
 /// Operations of one product, and its rate.

@@ -33,12 +33,12 @@ fn panel(source: &Source<'_>, subject: &Subject<'_>) -> Vec<Item> {
         "다른 GPU의 메모리를 앞의 읽기를 기다리며 한 번 읽는 시간이다.",
     );
     let rate = |pick: fn(&PeerLink) -> Option<f64>, title: Text, about: Text| {
-        plot(subject, lang, (title, about), (Unit::BytesPerSecond, true), pick)
+        plot(subject, lang, (title, about), (Unit::BytesPerSecond, true), false, pick)
     };
     let plots = [
         rate(|link| Some(link.one_way()?.value.0), one_way, one_way_about),
-        rate(|link| Some(link.both_ways()?.value.0), both, both_about),
-        plot(subject, lang, (latency, latency_about), (Unit::Seconds, false), |link| Some(link.latency.as_ref()?.value.0)),
+        plot(subject, lang, (both, both_about), (Unit::BytesPerSecond, true), true, |link| Some(link.both_ways()?.value.0)),
+        plot(subject, lang, (latency, latency_about), (Unit::Seconds, false), false, |link| Some(link.latency.as_ref()?.value.0)),
     ];
     plots.into_iter().filter_map(seen).collect()
 }
@@ -48,10 +48,13 @@ fn plot(
     lang: Lang,
     (title, about): (Text, Text),
     (unit, larger_is_better): (Unit, bool),
+    symmetric: bool,
     value: fn(&PeerLink) -> Option<f64>,
 ) -> Plot {
     let gpus: Vec<u32> = subject.run.machine.gpus.iter().map(|gpu| gpu.index).collect();
-    let of = |from: u32, to: u32| subject.calibration.peer(from, to).and_then(value);
+    let one = |from: u32, to: u32| subject.calibration.peer(from, to).and_then(value);
+    // What goes both ways at once is measured once for both orders of a pair.
+    let of = |from: u32, to: u32| one(from, to).or_else(|| symmetric.then(|| one(to, from)).flatten());
     // No more pairs are looked up than a matrix shows: a hostile record may name thousands of GPUs.
     let shown = &gpus[..gpus.len().min(MOST)];
     let values = shown.iter().map(|from| shown.iter().map(|to| of(*from, *to)).collect()).collect();

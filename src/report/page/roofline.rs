@@ -13,7 +13,6 @@ use crate::calibrate::{Calibration, GpuCalibration, Prediction};
 use crate::catalog::{Dtype, GpuModel};
 use crate::lang::Text;
 use crate::plot::{Axis, Chart, Form, Line, Plot, Point, Scale, Series, Unit};
-use crate::record::Run;
 use crate::workload::operations::{AttentionWork, Kernels, Layer, Product, Tokens, Widths, layer};
 use crate::workload::{AttentionKernel, Model, Role};
 
@@ -46,9 +45,7 @@ fn panel(source: &Source<'_>, subject: &Subject<'_>) -> Vec<Item> {
 fn plot(source: &Source<'_>, subject: &Subject<'_>, kind: &Kind<'_>, all: usize) -> Option<Plot> {
     let gpu = richest(subject.calibration, kind)?;
     let bandwidth = gpu.dram_best()?.value.0;
-    let mut series = measured_roofs(gpu, bandwidth);
-    series.extend(promised_roofs(source, gpu.model(source.catalog)));
-    series.extend(measured_products(source, subject.run, gpu));
+    let mut series = Vec::new();
     for (tokens, name) in [
         (PREFILL, Text::new("{}: prompt of 4096 tokens", "{}: 4096토큰 프롬프트")),
         (DECODE, Text::new("{}: 32 answers, a token each", "{}: 32개 응답, 토큰 하나씩")),
@@ -56,6 +53,9 @@ fn plot(source: &Source<'_>, subject: &Subject<'_>, kind: &Kind<'_>, all: usize)
         let name = name.fill(source.lang, &[&source.model.name]);
         series.push(Series { name, points: operations(source, subject.calibration, gpu, &tokens), line: Line::None, dots: true });
     }
+    series.extend(measured_products(source, gpu));
+    series.extend(measured_roofs(gpu, bandwidth));
+    series.extend(promised_roofs(source, gpu.model(source.catalog)));
     let x = Axis::new(Text::new("operations per byte", "바이트당 연산").get(source.lang), Unit::FlopsPerByte, Scale::Logarithmic);
     let y = Axis::new(Text::new("rate of operations", "연산 속도").get(source.lang), Unit::FlopsPerSecond, Scale::Logarithmic);
     let about = Text::new(
@@ -99,18 +99,18 @@ fn promised_roofs(source: &Source<'_>, model: Option<&GpuModel>) -> Vec<Series> 
     roofs.collect()
 }
 
-/// Products as they were measured, over what they move at least.
-fn measured_products(source: &Source<'_>, run: &Run, gpu: &GpuCalibration) -> Option<Series> {
-    let mut points = Vec::new();
-    for (case, dtype, width) in DTYPES {
-        for product in gpu.matmul.iter().filter(|product| product.dtype == case) {
-            let name = format!("{dtype}, {} × {} × {}, {}", product.m, product.n, product.k, product.engine);
-            points.push(Point::new(intensity(product.shape(), width), product.rate.value.0, name));
-        }
-    }
-    let simulated = if run.simulated { " (SIMULATED)" } else { "" };
-    let name = format!("{}{simulated}", Text::new("products measured", "측정한 행렬 곱").get(source.lang));
-    (!points.is_empty()).then_some(Series { name, points, line: Line::None, dots: true })
+/// Products as they were measured, over what they move at least, each data type apart.
+fn measured_products(source: &Source<'_>, gpu: &GpuCalibration) -> Vec<Series> {
+    let name = Text::new("{}, products measured", "{}, 측정한 행렬 곱");
+    let series = DTYPES.iter().map(|(case, dtype, width)| {
+        let products = gpu.matmul.iter().filter(|product| product.dtype == *case);
+        let points = products.map(|product| {
+            let name = format!("{} × {} × {}, {}", product.m, product.n, product.k, product.engine);
+            Point::new(intensity(product.shape(), *width), product.rate.value.0, name)
+        });
+        Series { name: name.fill(source.lang, &[dtype]), points: points.collect(), line: Line::None, dots: true }
+    });
+    series.collect()
 }
 
 /// Operations per byte of a product that reads both factors once and writes its result in 16 bits.

@@ -24,6 +24,7 @@ pub(super) const TOPIC: Topic = Topic {
 struct Quantity {
     title: Text,
     about: Text,
+    axis: Text,
     unit: Unit,
     value: fn(&TelemetrySpan) -> Option<f64>,
     /// The limit in force for a GPU, as its driver says.
@@ -35,6 +36,7 @@ const QUANTITIES: [Quantity; 3] = [
     Quantity {
         title: Text::new("Mean clock of the multiprocessors", "SM 평균 클럭"),
         about: Text::new("Mean clock of the multiprocessors during each measurement.", "측정마다의 SM 평균 클럭이다."),
+        axis: Text::new("clock", "클럭"),
         unit: Unit::Hertz,
         value: |span| Some(span.mean_sm_clock?.0),
         limit: |gpu| Some(gpu.sm_clock.maximum.known()?.0),
@@ -43,6 +45,7 @@ const QUANTITIES: [Quantity; 3] = [
     Quantity {
         title: Text::new("Mean power", "평균 전력"),
         about: Text::new("Mean power drawn during each measurement.", "측정마다의 평균 소비 전력이다."),
+        axis: Text::new("power", "전력"),
         unit: Unit::Watts,
         value: |span| Some(span.mean_power?.0),
         limit: |gpu| Some(gpu.power.enforced.known()?.0),
@@ -51,6 +54,7 @@ const QUANTITIES: [Quantity; 3] = [
     Quantity {
         title: Text::new("Highest temperature", "최고 온도"),
         about: Text::new("Highest temperature seen during each measurement.", "측정마다의 최고 온도다."),
+        axis: Text::new("temperature", "온도"),
         unit: Unit::Celsius,
         value: |span| Some(span.peak_temperature?.0),
         limit: |_| None,
@@ -85,7 +89,7 @@ fn plot(lang: Lang, run: &Run, quantity: &Quantity) -> Plot {
     }
     series.sort_by_key(|(gpu, _)| *gpu);
     let x = Axis::new(Text::new("measurement, in the order taken", "측정 순서").get(lang), Unit::Rank, Scale::Near);
-    let y = Axis::new(quantity.title.get(lang), quantity.unit, Scale::Near);
+    let y = Axis::new(quantity.axis.get(lang), quantity.unit, Scale::Near);
     let mut chart = Chart::new(x, y, series.into_iter().map(|(_, series)| series).collect());
     chart.spans = spans(run);
     if let Some(limit) = run.machine.gpus.first().and_then(quantity.limit) {

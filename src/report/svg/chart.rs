@@ -3,7 +3,7 @@
 use super::labels::Room;
 use super::ruler::Ruler;
 use super::{Anchor, LINE, WIDTH, at, image, length, line, rectangle, short, write};
-use crate::plot::{Axis, Chart, Line, Plot, Point, Reference, Scale, Series, Side};
+use crate::plot::{Axis, Chart, Line, Plot, Point, Reference, Series, Side};
 use crate::report::markup::Markup;
 
 const HEIGHT: f64 = 300.0;
@@ -23,6 +23,8 @@ struct Frame {
     x: Ruler,
     y: Ruler,
     left: f64,
+    /// Upper edge of what is plotted; names of spans stand above it.
+    top: f64,
 }
 
 impl Frame {
@@ -36,7 +38,8 @@ impl Frame {
         let ends = chart.spans.iter().flat_map(|span| [span.from, span.to]);
         let x = Ruler::new(&chart.x, points().map(|point| point.x).chain(ends));
         let left = y.ticks.iter().map(|(_, label)| length(label)).fold(20.0, f64::max) + 10.0;
-        Self { x, y, left }
+        let top = if chart.spans.is_empty() { TOP } else { TOP + LINE };
+        Self { x, y, left, top }
     }
 
     fn x(&self, value: f64) -> f64 {
@@ -44,7 +47,7 @@ impl Frame {
     }
 
     fn y(&self, value: f64) -> f64 {
-        BOTTOM - self.y.place(value).clamp(0.0, 1.0) * (BOTTOM - TOP)
+        BOTTOM - self.y.place(value).clamp(0.0, 1.0) * (BOTTOM - self.top)
     }
 
     fn place(&self, point: &Point) -> (f64, f64) {
@@ -65,14 +68,15 @@ pub(super) fn draw(page: &mut Markup, plot: &Plot, chart: &Chart) {
             ranges(page, series, index, &frame);
         }
         for (index, series) in chart.series.iter().enumerate() {
-            polyline(page, series, index, &frame);
+            polyline(page, series, index, &frame, &mut room);
         }
         let all: usize = chart.series.iter().map(|series| series.points.len()).sum();
-        for (index, series) in chart.series.iter().enumerate().filter(|(_, series)| series.dots) {
+        // The most important ones lie on top.
+        for (index, series) in chart.series.iter().enumerate().filter(|(_, series)| series.dots).rev() {
             for point in &series.points {
                 room.point(frame.place(point));
                 let title = (all <= MOST_TITLES).then(|| said(chart, series, point));
-                dot(page, index, frame.place(point), title.as_deref());
+                dot(page, &mark(index, all > MOST_TITLES), index, frame.place(point), title.as_deref());
             }
         }
         for series in &chart.series {
@@ -99,7 +103,7 @@ fn spans(page: &mut Markup, chart: &Chart, frame: &Frame) {
         let class = if index % 2 == 0 { "span" } else { "span odd" };
         rectangle(page, class, (from, TOP), (to - from, BOTTOM - TOP), Some(&span.name));
         if length(&span.name) < to - from {
-            write(page, "tick", ((from + to) / 2.0, TOP + LINE - 4.0), Anchor::Middle, &span.name);
+            write(page, "tick", ((from + to) / 2.0, TOP + LINE - 5.0), Anchor::Middle, &span.name);
         }
     }
 }
@@ -110,29 +114,33 @@ fn axes(page: &mut Markup, chart: &Chart, frame: &Frame) {
         line(page, "grid", (frame.left, y), (RIGHT, y));
         write(page, "tick", (frame.left - 6.0, y + 4.5), Anchor::End, label);
     }
-    let mut end = f64::NEG_INFINITY;
-    for (value, label) in &frame.x.ticks {
+    for (value, _) in &frame.x.ticks {
         let x = frame.x(*value);
-        line(page, "grid", (x, TOP), (x, BOTTOM));
-        let half = length(label) / 2.0;
-        if x - half > end && x + half < WIDTH + 6.0 {
-            write(page, "tick", (x, BOTTOM + LINE), Anchor::Middle, label);
-            end = x + half + 4.0;
-        }
+        line(page, "grid", (x, frame.top), (x, BOTTOM));
     }
+    below(page, &frame.x, |value| frame.x(value), BOTTOM + LINE);
     line(page, "axis", (frame.left, BOTTOM), (RIGHT, BOTTOM));
     write(page, "label", (0.0, 13.0), Anchor::Start, &name_of(&chart.y, &frame.y));
     write(page, "label", (RIGHT, HEIGHT - 8.0), Anchor::End, &name_of(&chart.x, &frame.x));
 }
 
+/// Labels of a horizontal axis: all of them, or every second, third, …, so that none meets its neighbour.
+pub(super) fn below(page: &mut Markup, ruler: &Ruler, x: impl Fn(f64) -> f64, y: f64) {
+    let half = |label: &str| length(label) / 2.0 + 2.0;
+    let apart = |step: usize| {
+        let shown: Vec<&(f64, String)> = ruler.ticks.iter().step_by(step).collect();
+        shown.windows(2).all(|pair| x(pair[0].0) + half(&pair[0].1) <= x(pair[1].0) - half(&pair[1].1))
+    };
+    let step = (1..=ruler.ticks.len()).find(|step| apart(*step)).unwrap_or(1);
+    for (value, label) in ruler.ticks.iter().step_by(step).filter(|(value, label)| x(*value) + half(label) < WIDTH + 8.0) {
+        write(page, "tick", (x(*value), y), Anchor::Middle, label);
+    }
+}
+
 /// The name of an axis, with what its marks do not say themselves.
 fn name_of(axis: &Axis, ruler: &Ruler) -> String {
     let label = short(&axis.label, 48);
-    match &ruler.unit {
-        Some(unit) => format!("{label} ({unit})"),
-        None if axis.scale == Scale::Logarithmic || axis.unit == crate::plot::Unit::Rank => label,
-        None => label,
-    }
+    ruler.unit.as_ref().map_or_else(|| label.clone(), |unit| format!("{label} ({unit})"))
 }
 
 fn reference(page: &mut Markup, reference: &Reference, frame: &Frame, room: &mut Room) {
@@ -146,7 +154,7 @@ fn reference(page: &mut Markup, reference: &Reference, frame: &Frame, room: &mut
         }
         Side::X if frame.x.holds(reference.at) => {
             let x = frame.x(reference.at);
-            line(page, "reference", (x, TOP), (x, BOTTOM));
+            line(page, "reference", (x, frame.top), (x, BOTTOM));
             let low = BOTTOM - 8.0;
             let places = [((x + 4.0, low), Anchor::Start), ((x - 4.0, low), Anchor::End), ((x + 4.0, low - LINE), Anchor::Start)];
             named(page, &places, &name, room);
@@ -182,25 +190,30 @@ fn ranges(page: &mut Markup, series: &Series, index: usize, frame: &Frame) {
     }
 }
 
-fn polyline(page: &mut Markup, series: &Series, index: usize, frame: &Frame) {
+fn polyline(page: &mut Markup, series: &Series, index: usize, frame: &Frame, room: &mut Room) {
     let class = match series.line {
         Line::None => return,
         Line::Solid => format!("line s{index}"),
         Line::Dashed => format!("line dashed s{index}"),
     };
-    let places = series.points.iter().map(|point| frame.place(point));
-    page.empty("polyline", &[("class", &class), ("points", &path(places))]);
+    let places: Vec<(f64, f64)> = series.points.iter().map(|point| frame.place(point)).collect();
+    places.windows(2).for_each(|ends| room.line(ends[0], ends[1]));
+    page.empty("polyline", &[("class", &class), ("points", &path(places.into_iter()))]);
 }
 
 fn path(places: impl Iterator<Item = (f64, f64)>) -> String {
     places.map(|(x, y)| format!("{},{}", at(x), at(y))).collect::<Vec<_>>().join(" ")
 }
 
+/// The class of a kind's marks; where there are many, they are drawn lighter.
+fn mark(index: usize, many: bool) -> String {
+    format!("dot{} s{index}", if many { " many" } else { "" })
+}
+
 /// The mark of a kind of points.
-fn dot(page: &mut Markup, index: usize, (x, y): (f64, f64), title: Option<&str>) {
-    let class = format!("dot s{index}");
+fn dot(page: &mut Markup, class: &str, index: usize, (x, y): (f64, f64), title: Option<&str>) {
     let shape = format!("M{} {}{}", at(x), at(y), SHAPES[index % SHAPES.len()]);
-    let attributes = [("class", &*class), ("d", &*shape)];
+    let attributes = [("class", class), ("d", &*shape)];
     match title {
         Some(title) => page.element("path", &attributes, |page| page.leaf("title", &[], title)),
         None => page.empty("path", &attributes),
@@ -223,6 +236,8 @@ const SHAPES: [&str; 8] = [
 pub(in crate::report) fn swatch(page: &mut Markup, series: &Series, index: usize) {
     page.element("svg", &[("viewBox", "0 0 28 14"), ("class", "swatch"), ("aria-hidden", "true")], |page| {
         let class = match series.line {
+            // A single point has no line.
+            _ if series.points.len() < 2 => None,
             Line::None => None,
             Line::Solid => Some(format!("line s{index}")),
             Line::Dashed => Some(format!("line dashed s{index}")),
@@ -231,7 +246,7 @@ pub(in crate::report) fn swatch(page: &mut Markup, series: &Series, index: usize
             line(page, &class, (1.0, 7.0), (27.0, 7.0));
         }
         if series.dots {
-            dot(page, index, (14.0, 7.0), None);
+            dot(page, &mark(index, false), index, (14.0, 7.0), None);
         }
     });
 }

@@ -29,6 +29,8 @@ impl Area {
 pub(super) struct Room {
     whole: Area,
     taken: Vec<Area>,
+    /// Places along lines: better not covered, but no harm.
+    lines: Vec<Area>,
 }
 
 /// Half the size of a point.
@@ -37,12 +39,23 @@ const POINT: f64 = 5.0;
 impl Room {
     /// Nothing taken yet of the space between two corners.
     pub(super) fn new((left, top): (f64, f64), (right, bottom): (f64, f64)) -> Self {
-        Self { whole: Area { left, top, right, bottom }, taken: Vec::new() }
+        Self { whole: Area { left, top, right, bottom }, taken: Vec::new(), lines: Vec::new() }
     }
 
     /// A point is drawn here.
     pub(super) fn point(&mut self, (x, y): (f64, f64)) {
         self.taken.push(Area { left: x - POINT, top: y - POINT, right: x + POINT, bottom: y + POINT });
+    }
+
+    /// A line is drawn from here to there.
+    pub(super) fn line(&mut self, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+        const STEP: f64 = 6.0;
+        let steps = ((x2 - x1).hypot(y2 - y1) / STEP).ceil().max(1.0);
+        for index in 0..=(steps as usize).min(200) {
+            let share = index as f64 / steps;
+            let (x, y) = (x1 + (x2 - x1) * share, y1 + (y2 - y1) * share);
+            self.lines.push(Area { left: x - 1.0, top: y - 1.0, right: x + 1.0, bottom: y + 1.0 });
+        }
     }
 
     /// A place for `text` near a point: its base line's beginning, middle or end.
@@ -58,22 +71,37 @@ impl Room {
             ((x - away, y - away), Anchor::End),
             ((x - away, y + away + 11.0), Anchor::End),
         ];
-        places.into_iter().find(|(place, anchor)| self.take(*place, *anchor, text))
+        let clear = places.iter().find(|(place, anchor)| {
+            let area = area(*place, *anchor, text);
+            self.is_free(&area) && !self.lines.iter().any(|line| line.meets(&area))
+        });
+        let chosen = clear.or_else(|| places.iter().find(|(place, anchor)| self.is_free(&area(*place, *anchor, text))));
+        let (place, anchor) = *chosen?;
+        self.take(place, anchor, text).then_some((place, anchor))
     }
 
     /// Take the space of a text, if it is free.
-    pub(super) fn take(&mut self, (x, y): (f64, f64), anchor: Anchor, text: &str) -> bool {
-        let width = length(text);
-        let left = match anchor {
-            Anchor::Start => x,
-            Anchor::Middle => x - width / 2.0,
-            Anchor::End => x - width,
-        };
-        let area = Area { left, top: y - LINE + 5.0, right: left + width, bottom: y + 4.0 };
-        let free = area.inside(&self.whole) && !self.taken.iter().any(|taken| taken.meets(&area));
+    pub(super) fn take(&mut self, place: (f64, f64), anchor: Anchor, text: &str) -> bool {
+        let area = area(place, anchor, text);
+        let free = self.is_free(&area);
         if free {
             self.taken.push(area);
         }
         free
     }
+
+    fn is_free(&self, area: &Area) -> bool {
+        area.inside(&self.whole) && !self.taken.iter().any(|taken| taken.meets(area))
+    }
+}
+
+/// The space of a text with its base line at `y`.
+fn area((x, y): (f64, f64), anchor: Anchor, text: &str) -> Area {
+    let width = length(text);
+    let left = match anchor {
+        Anchor::Start => x,
+        Anchor::Middle => x - width / 2.0,
+        Anchor::End => x - width,
+    };
+    Area { left, top: y - LINE + 5.0, right: left + width, bottom: y + 4.0 }
 }

@@ -2,7 +2,7 @@
 //!
 //! A linear axis is marked at steps of 1, 2 or 5 times a power of ten (Heckbert, *Nice numbers for graph labels*, Graphics Gems 1990). A
 //! logarithmic one at powers of ten, or of two where it counts bytes, so many apart that the labels have room; where it spans less than
-//! two powers of ten, at 1, 2 and 5 times them.
+//! two powers of ten, at the coarsest of their multiples that give three marks.
 
 use crate::plot::{Axis, Scale, Unit};
 
@@ -34,7 +34,7 @@ impl Ruler {
             }
             Scale::Near => {
                 // What is all but constant is not blown up until noise looks like news.
-                let margin = ((high - low) * 0.05).max(low.abs().max(high.abs()) * 0.005).max(f64::MIN_POSITIVE);
+                let margin = ((high - low) * 0.05).max(least_margin(axis.unit, low.abs().max(high.abs())));
                 Self::linear(axis.unit, low - margin, high + margin)
             }
         }
@@ -61,7 +61,7 @@ impl Ruler {
         let (first, last) = (low.log(base).ceil() as i64, high.log(base).floor() as i64);
         let whole = usize::try_from(last - first + 1).unwrap_or(0);
         let places: Vec<f64> = if base == 10.0 && whole < 3 {
-            (first - 1..=last).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(power as i32))).collect()
+            within_decades(low, high, first - 1..=last)
         } else {
             let step = whole.div_ceil(MOST_TICKS).max(1) as i64;
             // Sizes step by powers of four or sixteen rather than eight.
@@ -85,6 +85,27 @@ impl Ruler {
     pub(super) fn holds(&self, value: f64) -> bool {
         self.low <= value && value <= self.high
     }
+}
+
+/// What a linear axis shows at least to either side of a value that does not change.
+fn least_margin(unit: Unit, most: f64) -> f64 {
+    let least = match unit {
+        Unit::Celsius => 5.0,
+        Unit::Hertz | Unit::Watts => 0.025 * most,
+        _ => 0.005 * most,
+    };
+    least.max(f64::MIN_POSITIVE)
+}
+
+/// Marks of a logarithmic axis that spans less than three powers of ten: the coarsest digits of which three marks fall on it.
+fn within_decades(low: f64, high: f64, powers: std::ops::RangeInclusive<i64>) -> Vec<f64> {
+    const DIGITS: [&[f64]; 4] =
+        [&[1.0], &[1.0, 2.0, 5.0], &[1.0, 2.0, 3.0, 5.0, 7.0], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]];
+    let places = |digits: &[f64]| -> Vec<f64> {
+        let all = powers.clone().flat_map(|power| digits.iter().map(move |digit| digit * 10f64.powi(power as i32)));
+        all.filter(|place| (low..=high).contains(place)).collect()
+    };
+    DIGITS.iter().map(|digits| places(digits)).find(|places| places.len() >= 3).unwrap_or_else(|| places(DIGITS[3]))
 }
 
 /// The smallest of 1, 2 and 5 times a power of ten that is not below `least`.
@@ -145,8 +166,8 @@ mod tests {
         assert_eq!(labels(Unit::BytesPerSecond, Scale::FromZero, &[1.1e12]), "0.0 0.5 1.0 1.5 in TB/s");
         assert_eq!(labels(Unit::Bytes, Scale::Logarithmic, &[4096.0, 64.0 * 1048576.0]), "4 KiB 64 KiB 1 MiB 16 MiB in -");
         assert_eq!(labels(Unit::FlopsPerByte, Scale::Logarithmic, &[1.0, 5000.0]), "1 10 100 1000 in FLOP/B");
-        assert_eq!(labels(Unit::FlopsPerSecond, Scale::Logarithmic, &[3e14, 9e14]), "500 TFLOP/s 1 PFLOP/s in -");
-        assert_eq!(labels(Unit::Celsius, Scale::Near, &[44.0, 44.0]), "43.8 43.9 44.0 44.1 44.2 in °C");
+        assert_eq!(labels(Unit::FlopsPerSecond, Scale::Logarithmic, &[3e14, 9e14]), "300 500 700 in TFLOP/s");
+        assert_eq!(labels(Unit::Celsius, Scale::Near, &[44.0, 44.0]), "40 42 44 46 48 in °C");
         assert_eq!(labels(Unit::Rank, Scale::Near, &[1.0, 29.0]), "1 5 10 15 20 25 in -");
     }
 

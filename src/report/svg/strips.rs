@@ -3,6 +3,7 @@
 //! Samples lie on top of each other, so each is moved up or down a little, by the golden ratio and its position: the same each time, and
 //! evenly spread. A few samples may be far off; then the axis shows the rest, and those stand at its ends as arrows.
 
+use super::chart::below;
 use super::ruler::Ruler;
 use super::{Anchor, LINE, WIDTH, at, image, length, line, short, write};
 use crate::lang::Text;
@@ -42,15 +43,10 @@ pub(super) fn draw(page: &mut Markup, plot: &Plot, strips: &Strips) {
 }
 
 fn axis(page: &mut Markup, strips: &Strips, frame: &Frame, bottom: f64) {
-    let mut end = f64::NEG_INFINITY;
-    for (value, label) in &frame.ruler.ticks {
-        let (x, half) = (frame.x(*value), length(label) / 2.0);
-        line(page, "grid", (x, TOP), (x, bottom));
-        if x - half > end && x + half < WIDTH + 6.0 {
-            write(page, "tick", (x, bottom + LINE), Anchor::Middle, label);
-            end = x + half + 4.0;
-        }
+    for (value, _) in &frame.ruler.ticks {
+        line(page, "grid", (frame.x(*value), TOP), (frame.x(*value), bottom));
     }
+    below(page, &frame.ruler, |value| frame.x(value), bottom + LINE);
     line(page, "axis", (frame.left, bottom), (RIGHT, bottom));
     let unit = frame.ruler.unit.as_ref().map_or_else(String::new, |unit| format!(" ({unit})"));
     write(page, "label", (RIGHT, bottom + 38.0), Anchor::End, &format!("{}{unit}", short(&strips.axis.label, 48)));
