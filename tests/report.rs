@@ -66,9 +66,13 @@ fn it_is_well_formed_and_refers_to_nothing_outside() {
             check_references(&document);
             let root = document.root_element();
             assert_eq!(root.attribute("lang"), Some(lang.to_string().as_str()));
-            let headings: Vec<&str> = document.descendants().map(|node| node.tag_name().name()).filter(|name| ["h1", "h2", "h3"].contains(name)).collect();
+            let headings: Vec<&str> =
+                document.descendants().map(|node| node.tag_name().name()).filter(|name| ["h1", "h2", "h3"].contains(name)).collect();
             assert_eq!(headings[0], "h1");
-            assert!(headings.windows(2).all(|pair| pair[1] <= pair[0] || pair[1].as_bytes()[1] == pair[0].as_bytes()[1] + 1), "{headings:?}");
+            assert!(
+                headings.windows(2).all(|pair| pair[1] <= pair[0] || pair[1].as_bytes()[1] == pair[0].as_bytes()[1] + 1),
+                "{headings:?}"
+            );
         }
     }
 }
@@ -82,9 +86,17 @@ fn check_references(document: &Document<'_>) {
     }
     for element in elements() {
         let name = element.tag_name().name();
-        assert!(!["script", "link", "img", "iframe", "object", "embed", "form", "input", "base", "image", "use", "a"].contains(&name) || name == "a", "{name}");
+        assert!(
+            !["script", "link", "img", "iframe", "object", "embed", "form", "input", "base", "image", "use", "a"].contains(&name)
+                || name == "a",
+            "{name}"
+        );
         for attribute in element.attributes() {
-            assert!(!attribute.name().starts_with("on") && !["src", "style", "srcset", "action"].contains(&attribute.name()), "{}", attribute.name());
+            assert!(
+                !attribute.name().starts_with("on") && !["src", "style", "srcset", "action"].contains(&attribute.name()),
+                "{}",
+                attribute.name()
+            );
             match attribute.name() {
                 "href" => assert!(ids.contains(attribute.value().strip_prefix('#').unwrap()), "{}", attribute.value()),
                 "aria-labelledby" => attribute.value().split(' ').for_each(|id| assert!(ids.contains(id), "{id}")),
@@ -164,7 +176,9 @@ fn whatever_a_record_says_is_text() {
         let text = page(hostile);
         assert_eq!(elements(&text), plain, "{hostile:?} changes the page's structure");
         check_references(&parsed(&text));
-        let obeyed = text.chars().find(|c| c.is_control() && *c != '\n' || ('\u{202a}'..='\u{202e}').contains(c) || ('\u{2066}'..='\u{2069}').contains(c));
+        let obeyed = text
+            .chars()
+            .find(|c| c.is_control() && *c != '\n' || ('\u{202a}'..='\u{202e}').contains(c) || ('\u{2066}'..='\u{2069}').contains(c));
         assert_eq!(obeyed, None);
     }
 }
@@ -193,7 +207,10 @@ fn is_korean(text: &str) -> bool {
 /// Texts that are the same in both languages.
 fn is_neutral(text: &str) -> bool {
     let words = text.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| word.len() > 1);
-    words.clone().count() == 0 || ["GPU", "CC", "PCI", "L2", "CPU", "SM", "MIG", "ECC", "NUMA", "NVLink", "UUID", "VBIOS", "BF16", "FP8", "dram"].iter().any(|known| text.starts_with(known))
+    words.clone().count() == 0
+        || ["GPU", "CC", "PCI", "L2", "CPU", "SM", "MIG", "ECC", "NUMA", "NVLink", "UUID", "VBIOS", "BF16", "FP8", "dram"]
+            .iter()
+            .any(|known| text.starts_with(known))
 }
 
 #[test]

@@ -64,7 +64,8 @@ fn a_matrix_is_square_and_the_best_pair_is_the_measure() {
 
 #[test]
 fn strips_keep_their_extremes_in_the_table() {
-    let row = Strip { label: "GPU 0".to_owned(), samples: vec![1e9, 3e9], rejected: vec![f64::NAN, 9e9], median: Interval::new(2e9, 1e9, 3e9) };
+    let row =
+        Strip { label: "GPU 0".to_owned(), samples: vec![1e9, 3e9], rejected: vec![f64::NAN, 9e9], median: Interval::new(2e9, 1e9, 3e9) };
     let strips = Strips { axis: axis(Unit::BytesPerSecond, Scale::Near), rows: vec![row] };
     let table = Plot::new("t", "a", Form::Strips(strips), Lang::Ko).table();
     let texts: Vec<String> = table.rows()[0]

@@ -55,7 +55,8 @@ fn again(measurement: &Measurement, id: &str, slower: f64) -> Outcome {
 /// A verdict in which everything that can be said is `text`.
 pub fn assessment(verdict: Verdict, text: &str) -> Assessment {
     let reading = Reading { value: 2e12, low: 1.9e12, high: 2.1e12, unit: "B/s", shown: text.to_owned() };
-    let band = Band { reference: 3e12, warning: 2.9e12, failure: 2.5e12, unit: "B/s", basis: Basis::Datasheet, from: vec![text.to_owned()] };
+    let band =
+        Band { reference: 3e12, warning: 2.9e12, failure: 2.5e12, unit: "B/s", basis: Basis::Datasheet, from: vec![text.to_owned()] };
     let check = |status| Check {
         id: "dram",
         about: About::Gpu(0),
@@ -74,7 +75,8 @@ pub fn assessment(verdict: Verdict, text: &str) -> Assessment {
         sentence: text.to_owned(),
         accepted: Some(text.to_owned()),
     };
-    let findings = if verdict == Verdict::Pass { Vec::new() } else { [Status::Failure, Status::Warning, Status::Unknown].map(finding).to_vec() };
+    let findings =
+        if verdict == Verdict::Pass { Vec::new() } else { [Status::Failure, Status::Warning, Status::Unknown].map(finding).to_vec() };
     Assessment {
         verdict,
         expected: text.to_owned(),
@@ -83,7 +85,12 @@ pub fn assessment(verdict: Verdict, text: &str) -> Assessment {
         measured: text.to_owned(),
         findings,
         checks: [Status::Pass, Status::Failure].map(check).to_vec(),
-        effective: vec![Effective { metric: "dram".to_owned(), measured: reading.clone(), reference: Some(3e12), usd_per_unit_hour: Some(1.5) }],
+        effective: vec![Effective {
+            metric: "dram".to_owned(),
+            measured: reading.clone(),
+            reference: Some(3e12),
+            usd_per_unit_hour: Some(1.5),
+        }],
     }
 }
 

@@ -26,7 +26,9 @@ pub fn html(page: &Page) -> String {
     let mut out = Markup::document();
     out.block("html", &[("lang", &page.lang.to_string())], |out| {
         out.block("head", &[], |out| head(out, page));
-        out.block("body", &[], |out| {
+        // Several machines side by side need more room than a text should have.
+        let class = if page.machines.len() > 1 { "many" } else { "one" };
+        out.block("body", &[("class", class)], |out| {
             header(out, page);
             out.block("main", &[], |out| page.sections.iter().for_each(|section| self::section(out, page, section)));
             footer(out, page);
@@ -68,7 +70,10 @@ fn header(out: &mut Markup, page: &Page) {
 }
 
 fn footer(out: &mut Markup, page: &Page) {
-    const MADE: Text = Text::new("Made by {} from recorded samples. Nothing on this page was loaded from anywhere.", "{} 프로그램이 기록된 표본으로 만들었다. 이 페이지는 외부에서 아무것도 불러오지 않는다.");
+    const MADE: Text = Text::new(
+        "Made by {} from recorded samples. Nothing on this page was loaded from anywhere.",
+        "{} 프로그램이 기록된 표본으로 만들었다. 이 페이지는 외부에서 아무것도 불러오지 않는다.",
+    );
     out.block("footer", &[], |out| out.leaf("p", &[], &MADE.fill(page.lang, &[&page.program])));
 }
 

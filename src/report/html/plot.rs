@@ -41,7 +41,7 @@ fn key(out: &mut Markup, plot: &Plot) {
     match &plot.form {
         Form::Chart(chart) => legend(out, chart),
         Form::Matrix(matrix) => steps(out, plot, matrix),
-        Form::Strips(_) => out.leaf("p", &[("class", "note")], svg::KEY.get(plot.lang)),
+        Form::Strips(_) => {}
     }
 }
 

@@ -43,8 +43,11 @@ fn rate_axes(lang: Lang, size: Text) -> [Axis; 2] {
 fn memory(source: &Source<'_>, subject: &Subject<'_>, kind: &Kind<'_>, all: usize) -> Plot {
     let lang = source.lang;
     let [x, y] = rate_axes(lang, WORKING_SET);
-    let series = |name: String, mechanism: &str| {
-        Series { name, points: points(kind.of(subject.run, mechanism), by_size), line: Line::Solid, dots: true }
+    let series = |name: String, mechanism: &str| Series {
+        name,
+        points: points(kind.of(subject.run, mechanism), by_size),
+        line: Line::Solid,
+        dots: true,
     };
     let cache = series(Text::new("read, by working set", "읽기, 작업 집합별").get(lang).to_owned(), "cache.read");
     let dram = ["read", "write", "copy", "scale", "add", "triad"].map(|name| series(format!("dram.{name}"), &format!("dram.{name}")));
@@ -120,9 +123,11 @@ fn peer_copies(lang: Lang, run: &Run) -> Option<Plot> {
     let [x, y] = rate_axes(lang, MESSAGE);
     let mut series = Vec::new();
     for (engine, who) in [("ce", Text::new("copy engine", "복사 엔진")), ("sm", Text::new("kernel", "커널"))] {
-        for (mechanism, way) in
-            [("peer.write", Text::new("write", "쓰기")), ("peer.read", Text::new("read", "읽기")), ("peer.both", Text::new("both ways", "양방향"))]
-        {
+        for (mechanism, way) in [
+            ("peer.write", Text::new("write", "쓰기")),
+            ("peer.read", Text::new("read", "읽기")),
+            ("peer.both", Text::new("both ways", "양방향")),
+        ] {
             let wanted = run.of(mechanism).filter(|measurement| measurement.case.get_word("engine") == Some(engine));
             let name = format!("{}, {}", who.get(lang), way.get(lang));
             series.push(Series { name, points: points(wanted, by_size), line: Line::Solid, dots: true });

@@ -15,10 +15,11 @@ pub(super) fn section(source: &Source<'_>) -> Section {
         "여러 GPU 작업은 가장 느린 GPU에 맞춰지므로 장비마다 가장 느린 GPU의 값이다. 크기와 형상을 바꿔 가며 얻은 최고 값이다.",
     );
     let about = about.get(source.lang).to_owned();
-    Section { id: "side-by-side", panels: vec![(None, vec![Item::Table(table(source, &title))])], title, about }
+    Section { id: "side-by-side", panels: vec![(None, vec![Item::Table(table(source))])], title, about }
 }
 
-fn table(source: &Source<'_>, title: &str) -> Table {
+fn table(source: &Source<'_>) -> Table {
+    let title = Text::new("Main rates of each machine", "장비별 주요 성능").get(source.lang);
     let first = Column::text("quantity", Text::new("quantity", "항목").get(source.lang));
     let machines = source.subjects.iter().enumerate();
     let columns = machines.map(|(index, subject)| Column::number(&format!("machine_{}", index + 1), &subject.run.name));
@@ -33,7 +34,10 @@ fn table(source: &Source<'_>, title: &str) -> Table {
         gpu(text.get(source.lang), &mut table, &|gpu| gpu.copy_ceiling(direction, "pinned").map(Ranked::of));
     }
     let peers = Text::new("slowest pair of GPUs, one way", "가장 느린 GPU 쌍, 한 방향").get(source.lang);
-    let cells = source.subjects.iter().map(|subject| slowest(subject.calibration.peers.iter().filter_map(|link| Some(Ranked::of(&link.one_way()?)))));
+    let cells = source
+        .subjects
+        .iter()
+        .map(|subject| slowest(subject.calibration.peers.iter().filter_map(|link| Some(Ranked::of(&link.one_way()?)))));
     push(&mut table, peers, cells.collect());
     let triad = Text::new("host memory (triad)", "호스트 메모리(triad)").get(source.lang);
     push(&mut table, triad, source.subjects.iter().map(|subject| Cell::maybe(subject.calibration.host.triad())).collect());

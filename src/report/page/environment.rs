@@ -2,6 +2,7 @@
 
 use super::{Item, Source, Subject, Topic};
 use crate::lang::{Lang, Text};
+use crate::measure::Measurement;
 use crate::record::{Run, Settings};
 use crate::report::inspect;
 use crate::table::{Cell, Column, Table};
@@ -15,7 +16,13 @@ pub(super) const TOPIC: Topic = Topic {
             title: Text::new("What the machine is", "장비 구성").get(source.lang).to_owned(),
             items: inspect(&subject.run.machine, source.lang).into_iter().map(Item::Table).collect(),
         };
-        vec![Item::Table(measured_with(subject.run, source.lang)), Item::Table(limits(subject.run, source.lang)), machine]
+        let mut items = vec![Item::Table(measured_with(subject.run, source.lang))];
+        let tables = [limits(subject.run, source.lang), conditions(subject.run, source.lang)];
+        let [limits, conditions] = tables.map(|table| Some(table).filter(|table| !table.is_empty()));
+        items.extend(limits.map(Item::Table));
+        items.extend(conditions.map(|table| Item::Folded { title: table.title.clone(), items: vec![Item::Table(table)] }));
+        items.push(machine);
+        items
     },
 };
 
@@ -70,7 +77,8 @@ fn measured_with(run: &Run, lang: Lang) -> Table {
     let mut table = Table::new(title, columns).in_lang(lang);
     let mut row = |name: Text, value: String| table.row([Cell::text(name.get(lang)), Cell::text(value)]);
     let driver = &run.machine.driver;
-    let known = |fact: &crate::machine::Fact<String>| fact.known().cloned().unwrap_or_else(|| format!("? ({})", fact.why().unwrap_or_default()));
+    let known =
+        |fact: &crate::machine::Fact<String>| fact.known().cloned().unwrap_or_else(|| format!("? ({})", fact.why().unwrap_or_default()));
     row(Text::new("begun", "시작"), run.started.clone());
     row(Text::new("came to its end", "끝까지 진행"), what(if run.complete { YES } else { NO }).to_owned());
     row(Text::new("program", "프로그램"), format!("gpu-assay {}", run.program.version));
@@ -116,6 +124,35 @@ fn limits(run: &Run, lang: Lang) -> Table {
     }
     table
 }
+
+/// How each mechanism was measured: its first conditions stand for it.
+fn conditions(run: &Run, lang: Lang) -> Table {
+    let what = |text: Text| text.get(lang);
+    let title = what(Text::new("How each was measured", "항목별 측정 방식"));
+    let columns = [
+        Column::text("mechanism", what(Text::new("mechanism", "측정 항목"))),
+        Column::text("conditions", what(Text::new("conditions", "조건"))),
+        Column::number("cases", what(Text::new("measurements", "측정 수"))),
+    ];
+    let mut table = Table::new(title, columns).in_lang(lang);
+    let mut seen: Vec<(&Measurement, u64)> = Vec::new();
+    for measurement in run.measurements() {
+        let room = seen.len() < MOST_MECHANISMS;
+        match seen.iter_mut().find(|(first, _)| first.case.mechanism() == measurement.case.mechanism()) {
+            Some((_, count)) => *count += 1,
+            None if room => seen.push((measurement, 1)),
+            None => {}
+        }
+    }
+    for (measurement, count) in seen {
+        let conditions: Vec<String> = measurement.conditions.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+        table.row([Cell::text(measurement.case.mechanism()), Cell::text(conditions.join(" · ")), Cell::count(count)]);
+    }
+    table
+}
+
+/// The program itself knows thirty.
+const MOST_MECHANISMS: usize = 64;
 
 fn known<Q: crate::figure::Quantity>(fact: &crate::machine::Fact<Q>) -> Cell {
     fact.known().map_or(Cell::Empty, |value| Cell::plain(*value))

@@ -31,9 +31,11 @@ fn panel(source: &Source<'_>, subject: &Subject<'_>) -> Vec<Item> {
         let title = Text::new("Every GPU, beside datasheet and light speed", "GPU별 측정값, 데이터시트와 이론 한계 대비");
         items.push(if many { Item::Folded { title: title.get(source.lang).to_owned(), items: vec![all] } } else { all });
     }
-    items.extend(guide::summary(subject.run, subject.calibration, source.catalog, source.lang).into_iter().skip(1).map(|table| Item::Folded {
-        title: Text::new("Not measured, and why", "측정하지 못한 항목과 이유").get(source.lang).to_owned(),
-        items: vec![Item::Table(table)],
+    items.extend(guide::summary(subject.run, subject.calibration, source.catalog, source.lang).into_iter().skip(1).map(|table| {
+        Item::Folded {
+            title: Text::new("Not measured, and why", "측정하지 못한 항목과 이유").get(source.lang).to_owned(),
+            items: vec![Item::Table(table)],
+        }
     }));
     items
 }

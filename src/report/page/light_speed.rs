@@ -19,7 +19,13 @@ fn span<'a>(run: &'a Run, from: &[String]) -> Option<&'a TelemetrySpan> {
 }
 
 /// Light speed of matrix products in `dtype`, at the clock of the measurement behind `figure`.
-pub(super) fn arithmetic(run: &Run, gpu: &Gpu, model: &GpuModel, dtype: Dtype, figure: &Figure<FlopsPerSecond>) -> Option<Figure<FlopsPerSecond>> {
+pub(super) fn arithmetic(
+    run: &Run,
+    gpu: &Gpu,
+    model: &GpuModel,
+    dtype: Dtype,
+    figure: &Figure<FlopsPerSecond>,
+) -> Option<Figure<FlopsPerSecond>> {
     let clock = span(run, &figure.from)?.mean_sm_clock?;
     let (printed, boost) = (f64::from(model.sm_count?), model.clocks?.boost());
     let per_clock = model.matmul_peak(dtype)?.map(|peak| FlopsPerSecond(peak.0 / printed / boost.0));

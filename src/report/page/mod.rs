@@ -142,7 +142,8 @@ pub fn page(source: &Source<'_>) -> Page {
     let lang = source.lang;
     let subjects = &source.subjects[..source.subjects.len().min(MOST_MACHINES)];
     let source = Source { subjects, ..*source };
-    let mut sections: Vec<Section> = TOPICS.iter().map(|topic| section(&source, topic)).filter(|section| !section.panels.is_empty()).collect();
+    let mut sections: Vec<Section> =
+        TOPICS.iter().map(|topic| section(&source, topic)).filter(|section| !section.panels.is_empty()).collect();
     if subjects.len() > 1 {
         sections.insert(0, compared::section(&source));
     }

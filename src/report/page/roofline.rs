@@ -76,7 +76,11 @@ fn richest<'a>(calibration: &'a Calibration, kind: &Kind<'_>) -> Option<&'a GpuC
 /// From the left end up along the memory's rate to the ridge, and on at the peak.
 fn roof(name: String, bandwidth: f64, peak: f64, line: Line) -> Series {
     let ridge = (peak / bandwidth).clamp(LEAST, MOST);
-    let places = [(LEAST, bandwidth * LEAST, "memory"), (ridge, peak.min(bandwidth * MOST), "ridge"), (MOST, peak.min(bandwidth * MOST), "arithmetic")];
+    let places = [
+        (LEAST, bandwidth * LEAST, "memory"),
+        (ridge, peak.min(bandwidth * MOST), "ridge"),
+        (MOST, peak.min(bandwidth * MOST), "arithmetic"),
+    ];
     let points = places.map(|(x, y, name)| Point::new(x, y, name));
     Series { name, points: points.to_vec(), line, dots: false }
 }

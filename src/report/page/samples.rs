@@ -11,8 +11,8 @@ pub(super) const TOPIC: Topic = Topic {
     id: "samples",
     title: Text::new("The samples behind them", "주요 성능의 표본"),
     about: Text::new(
-        "Every sample of the best case of each rate. Close together is a quiet machine; two heaps are two states, such as two clocks; a tail to the left is something that gets in the way.",
-        "항목별 최고 측정의 모든 표본이다. 모여 있으면 조용한 장비, 두 무리면 두 상태(예: 두 클럭), 왼쪽 꼬리는 무언가의 방해다.",
+        "Every sample of the best case of each rate: a dot for each, a cross for a rejected one, an upright line for the median, a thick line for its 95 % interval, an arrow for what lies beyond the axis. Close together is a quiet machine; two heaps are two states, such as two clocks; a tail to the left is something that gets in the way.",
+        "항목별 최고 측정의 모든 표본이다. 점은 표본, ×는 제외한 표본, 세로선은 중앙값, 굵은 선은 그 95 % 신뢰구간, 화살표는 축을 벗어난 값이다. 모여 있으면 조용한 장비, 두 무리면 두 상태(예: 두 클럭), 왼쪽 꼬리는 무언가의 방해다.",
     ),
     panel,
 };

@@ -124,7 +124,10 @@ fn throttled(run: &Run, lang: Lang) -> Option<String> {
     }
     watched(run).next()?;
     if reasons.is_empty() {
-        let none = Text::new("The driver gave no reason for reduced clocks in any measurement.", "드라이버가 클럭을 낮춘 이유를 보고한 측정은 없다.");
+        let none = Text::new(
+            "The driver gave no reason for reduced clocks in any measurement.",
+            "드라이버가 클럭을 낮춘 이유를 보고한 측정은 없다.",
+        );
         return Some(none.get(lang).to_owned());
     }
     let list: Vec<String> = reasons.iter().map(|(reason, count)| format!("{reason} ({count} ×)")).collect();

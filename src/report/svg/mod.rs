@@ -15,7 +15,6 @@ use crate::plot::{Form, Matrix, Plot};
 
 pub(super) use chart::swatch;
 pub(super) use matrix::{STEPS, step};
-pub(super) use strips::KEY;
 
 /// Width of every drawing.
 const WIDTH: f64 = 480.0;

@@ -24,7 +24,8 @@ pub(super) struct Ruler {
 impl Ruler {
     /// A ruler that holds all of `values`; they fit the scale, as those of a plot do.
     pub(super) fn new(axis: &Axis, values: impl IntoIterator<Item = f64>) -> Self {
-        let (low, high) = values.into_iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+        let (low, high) =
+            values.into_iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
         let (low, high) = if low <= high { (low, high) } else { (1.0, 1.0) };
         match axis.scale {
             Scale::Logarithmic => Self::logarithmic(axis.unit, low, high),
@@ -77,7 +78,11 @@ impl Ruler {
 
     /// Where `value` lies: 0 at the beginning, 1 at the end, beyond them outside.
     pub(super) fn place(&self, value: f64) -> f64 {
-        let place = if self.logarithmic { (value / self.low).ln() / (self.high / self.low).ln() } else { (value - self.low) / (self.high - self.low) };
+        let place = if self.logarithmic {
+            (value / self.low).ln() / (self.high / self.low).ln()
+        } else {
+            (value - self.low) / (self.high - self.low)
+        };
         if place.is_finite() { place } else { 0.0 }
     }
 
@@ -99,8 +104,7 @@ fn least_margin(unit: Unit, most: f64) -> f64 {
 
 /// Marks of a logarithmic axis that spans less than three powers of ten: the coarsest digits of which three marks fall on it.
 fn within_decades(low: f64, high: f64, powers: std::ops::RangeInclusive<i64>) -> Vec<f64> {
-    const DIGITS: [&[f64]; 4] =
-        [&[1.0], &[1.0, 2.0, 5.0], &[1.0, 2.0, 3.0, 5.0, 7.0], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]];
+    const DIGITS: [&[f64]; 4] = [&[1.0], &[1.0, 2.0, 5.0], &[1.0, 2.0, 3.0, 5.0, 7.0], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]];
     let places = |digits: &[f64]| -> Vec<f64> {
         let all = powers.clone().flat_map(|power| digits.iter().map(move |digit| digit * 10f64.powi(power as i32)));
         all.filter(|place| (low..=high).contains(place)).collect()

@@ -6,7 +6,6 @@
 use super::chart::below;
 use super::ruler::Ruler;
 use super::{Anchor, LINE, WIDTH, at, image, length, line, short, write};
-use crate::lang::Text;
 use crate::plot::{Plot, Strip, Strips};
 use crate::report::markup::Markup;
 use crate::stats::Sample;
@@ -96,9 +95,3 @@ fn range(strips: &Strips) -> Vec<f64> {
     }
     values
 }
-
-/// How to read a strip, for the line below the drawing.
-pub(in crate::report) const KEY: Text = Text::new(
-    "Every dot is one sample, every cross a rejected one; the upright line is the median, the thick line its 95 % interval; arrows lie beyond the axis.",
-    "점 하나가 표본 하나이고 ×는 제외한 표본이다. 세로선은 중앙값, 굵은 선은 그 95 % 신뢰구간이며, 화살표는 축을 벗어난 값이다.",
-);

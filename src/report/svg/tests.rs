@@ -29,8 +29,14 @@ fn everything_lies_inside_the_drawing() {
     let mut wild = chart(&[(1.0, 1.0), (1e12, 3e12), (1e50, 1e-40), (7.0, 1e50)]);
     wild.references.push(Reference { side: Side::Y, at: 1e40, name: "r".repeat(500) });
     wild.spans.push(Span { from: 1e3, to: 1e9, name: "span".to_owned() });
-    let row = |samples: Vec<f64>| Strip { label: "x".repeat(300), median: Interval::new(samples[0], samples[0], samples[0]), samples, rejected: vec![5e40] };
-    let strips = Strips { axis: Axis::new("rate", Unit::BytesPerSecond, Scale::Near), rows: vec![row(vec![1.0, 1.0, 1e30]), row(vec![2.0])] };
+    let row = |samples: Vec<f64>| Strip {
+        label: "x".repeat(300),
+        median: Interval::new(samples[0], samples[0], samples[0]),
+        samples,
+        rejected: vec![5e40],
+    };
+    let strips =
+        Strips { axis: Axis::new("rate", Unit::BytesPerSecond, Scale::Near), rows: vec![row(vec![1.0, 1.0, 1e30]), row(vec![2.0])] };
     for form in [Form::Chart(wild), Form::Chart(chart(&[])), Form::Chart(chart(&[(5.0, 5.0)])), Form::Strips(strips)] {
         let svg = drawn(form);
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
