@@ -6,7 +6,7 @@ use crate::calibrate::GpuCalibration;
 use crate::catalog::Dtype;
 use crate::figure::{Figure, Quantity};
 use crate::guide;
-use crate::lang::{Lang, Text};
+use crate::lang::Text;
 use crate::machine::Gpu;
 use crate::table::{Cell, Column, Table};
 
@@ -108,18 +108,4 @@ fn row<Q: Quantity>(table: &mut Table, gpu: &str, quantity: &str, rate: Rate<Q>)
         Cell::maybe(rate.light.as_ref()),
         share(rate.light.as_ref()),
     ]);
-}
-
-/// Metrics whose samples are shown: what to call them, the mechanism, and what tells its cases from others of the mechanism.
-pub(super) fn metrics(lang: Lang) -> Vec<(String, &'static str, fn(&crate::measure::Measurement) -> bool)> {
-    let pinned: fn(&crate::measure::Measurement) -> bool = |measurement| measurement.case.get_word("memory") == Some("pinned");
-    let any: fn(&crate::measure::Measurement) -> bool = |_| true;
-    vec![
-        (format!("{} (read)", MEMORY.get(lang)), "dram.read", any),
-        (format!("{} (triad)", MEMORY.get(lang)), "dram.triad", any),
-        (PRODUCT.fill(lang, &[&"BF16"]), "matmul.bf16", any),
-        (PRODUCT.fill(lang, &[&"FP8"]), "matmul.e4m3", any),
-        (TO_GPU.get(lang).to_owned(), "copy.h2d", pinned),
-        (TO_HOST.get(lang).to_owned(), "copy.d2h", pinned),
-    ]
 }

@@ -1,8 +1,8 @@
 //! The samples behind the headline, every one of them.
 
-use super::headline::metrics;
+use super::headline::{MEMORY, PRODUCT, TO_GPU, TO_HOST};
 use super::{Item, Source, Subject, Topic, group, seen};
-use crate::lang::Text;
+use crate::lang::{Lang, Text};
 use crate::measure::Measurement;
 use crate::plot::{Axis, Form, Plot, Scale, Strip, Strips, Unit};
 use crate::stats::Interval;
@@ -17,15 +17,49 @@ pub(super) const TOPIC: Topic = Topic {
     panel,
 };
 
-fn panel(source: &Source<'_>, subject: &Subject<'_>) -> Vec<Item> {
-    let plot = |(title, mechanism, wanted): (String, &'static str, fn(&Measurement) -> bool)| {
-        let unit = if mechanism.starts_with("matmul") { Unit::FlopsPerSecond } else { Unit::BytesPerSecond };
-        let rows = strips(subject, mechanism, wanted);
-        let axis = Axis::new(Text::new("rate", "속도").get(source.lang), unit, Scale::Near);
-        let about = Text::new("Every sample of {}, one row per GPU.", "{}의 모든 표본이며 GPU마다 한 줄이다.").fill(source.lang, &[&title]);
-        seen(Plot::new(title, about, Form::Strips(Strips { axis, rows }), source.lang))
+/// A rate whose samples are shown.
+struct Metric {
+    title: String,
+    mechanism: &'static str,
+    unit: Unit,
+    /// Tells its cases from others of the mechanism.
+    wanted: fn(&Measurement) -> bool,
+}
+
+fn metrics(lang: Lang) -> Vec<Metric> {
+    let memory = |mechanism, name| Metric {
+        title: format!("{} ({name})", MEMORY.get(lang)),
+        mechanism,
+        unit: Unit::BytesPerSecond,
+        wanted: |_| true,
     };
-    metrics(source.lang).into_iter().filter_map(plot).collect()
+    let product =
+        |mechanism, dtype: &str| Metric { title: PRODUCT.fill(lang, &[&dtype]), mechanism, unit: Unit::FlopsPerSecond, wanted: |_| true };
+    let copy = |mechanism, title: Text| Metric {
+        title: title.get(lang).to_owned(),
+        mechanism,
+        unit: Unit::BytesPerSecond,
+        wanted: |measurement| measurement.case.get_word("memory") == Some("pinned"),
+    };
+    vec![
+        memory("dram.read", "read"),
+        memory("dram.triad", "triad"),
+        product("matmul.bf16", "BF16"),
+        product("matmul.e4m3", "FP8"),
+        copy("copy.h2d", TO_GPU),
+        copy("copy.d2h", TO_HOST),
+    ]
+}
+
+fn panel(source: &Source<'_>, subject: &Subject<'_>) -> Vec<Item> {
+    metrics(source.lang).iter().filter_map(|metric| seen(plot(source.lang, subject, metric))).collect()
+}
+
+fn plot(lang: Lang, subject: &Subject<'_>, metric: &Metric) -> Plot {
+    let rows = strips(subject, metric.mechanism, metric.wanted);
+    let axis = Axis::new(Text::new("rate", "속도").get(lang), metric.unit, Scale::Near);
+    let about = Text::new("Every sample of {}, one row per GPU.", "{}의 모든 표본이며 GPU마다 한 줄이다.").fill(lang, &[&metric.title]);
+    Plot::new(&metric.title, about, Form::Strips(Strips { axis, rows }), lang)
 }
 
 /// The best measurement of each GPU, in its order.

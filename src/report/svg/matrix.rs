@@ -79,6 +79,6 @@ impl Scale {
 
     fn show(&self, value: f64) -> String {
         let value = value / self.size;
-        if value >= 1e5 || value < 1e-3 { format!("{value:.0e}") } else { crate::units::significant(value, 3) }
+        if (1e-3..1e5).contains(&value) { crate::units::significant(value, 3) } else { format!("{value:.0e}") }
     }
 }
