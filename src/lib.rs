@@ -22,6 +22,7 @@ pub mod host;
 pub mod lang;
 pub mod machine;
 pub mod measure;
+pub mod plot;
 pub mod probe;
 pub mod record;
 pub mod report;

@@ -47,7 +47,7 @@ fn version_and_help_go_to_standard_output() {
     assert_eq!(version.status.code(), Some(0));
     let help = run(folder.path(), &["--help"]);
     assert_eq!(help.status.code(), Some(0));
-    for command in ["run", "inspect", "measure", "selftest", "guide"] {
+    for command in ["run", "inspect", "measure", "selftest", "guide", "report"] {
         assert!(text(&help.stdout).contains(&format!("  {command} ")), "--help does not name {command}");
     }
     assert!(help.stderr.is_empty());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The road. A room may import itself and any room of an earlier line.
 const ROAD: &[&[&str]] = &[
-    &["units", "stats", "error", "lang", "figure", "table"],
+    &["units", "stats", "error", "lang", "figure", "table", "plot"],
     &["catalog", "machine"],
     &["workload"],
     &["gpu", "host", "telemetry"],

@@ -12,7 +12,6 @@ use crate::catalog::{Catalog, Shelf};
 use crate::error::{Error, Result};
 use crate::lang::Lang;
 use crate::probe::Effort;
-use crate::report;
 use crate::table::Table;
 use crate::units::Seconds;
 
@@ -24,6 +23,7 @@ mod measure;
 mod model;
 mod plan;
 mod progress;
+mod report;
 mod results;
 mod run;
 mod selftest;
@@ -66,6 +66,8 @@ enum Command {
     Guide(guide::Arguments),
     /// Say whether this is the machine that was paid for
     Validate(validate::Arguments),
+    /// Write one self-contained page with plots about one or more recorded machines
+    Report(report::Arguments),
     /// Say how wrong the calibrated models are on somebody's measurements
     Accuracy(accuracy::Arguments),
 }
@@ -89,7 +91,7 @@ pub struct Common {
     #[arg(long, value_name = "DIR", global = true)]
     results: Option<PathBuf>,
 
-    /// Language of the guide and of `inspect`
+    /// Language of the guide, of `inspect` and of reports
     #[arg(long, value_enum, default_value_t = Language::En, global = true)]
     lang: Language,
 
@@ -195,6 +197,8 @@ enum Format {
     Csv,
     /// For programs
     Json,
+    /// For a browser; `report` only
+    Html,
 }
 
 /// How a command that ran to its end is judged by a script.
@@ -250,6 +254,9 @@ fn dispatch(cli: &Cli) -> Result<Status> {
     if !measures && *before != Measuring::default() {
         return Err(Error::usage("options of measuring stand before a command that measures nothing; leave them out"));
     }
+    if cli.common.format == Format::Html && !matches!(&cli.command, Some(Command::Report(_))) {
+        return Err(Error::usage("--format html is for `gpu-assay report`; choose text, markdown, csv or json here"));
+    }
     match &cli.command {
         None => run::run(&cli.common, before),
         Some(Command::Run(own)) => run::run(&cli.common, &own.or(before)),
@@ -257,6 +264,7 @@ fn dispatch(cli: &Cli) -> Result<Status> {
         Some(Command::Model(arguments)) => model::model(&cli.common, arguments),
         Some(Command::Estimate(arguments)) => estimate::estimate(&cli.common, arguments),
         Some(Command::Plan(arguments)) => plan::plan(&cli.common, arguments),
+        Some(Command::Report(arguments)) => report::report(&cli.common, arguments),
         Some(Command::Accuracy(arguments)) => accuracy::accuracy(&cli.common, arguments),
         Some(Command::Guide(arguments)) => guide::guide(&cli.common, arguments),
         Some(Command::Selftest(arguments)) => selftest::selftest(&cli.common, &arguments.measuring.or(before), arguments),
@@ -296,13 +304,15 @@ fn print(text: &str) -> Result<()> {
 
 /// Tables on standard output in the form asked for.
 fn print_tables(tables: &[Table], common: &Common) -> Result<()> {
-    let format = match common.format {
-        Format::Text => report::Format::Text { width: Some(width()) },
-        Format::Markdown => report::Format::Markdown,
-        Format::Csv => report::Format::Csv,
-        Format::Json => report::Format::Json,
+    use crate::report::Format as Form;
+    let form = match common.format {
+        // Refused before any command but `report` runs, and that one prints no tables.
+        Format::Text | Format::Html => Form::Text { width: Some(width()) },
+        Format::Markdown => Form::Markdown,
+        Format::Csv => Form::Csv,
+        Format::Json => Form::Json,
     };
-    print(&report::render(tables, format))
+    print(&crate::report::render(tables, form))
 }
 
 /// Columns of the terminal; 100 where standard output is not one, so that files do not depend on a window.

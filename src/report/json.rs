@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::page::{Page, Section};
 use crate::table::{Cell, Number, Table};
 
 /// `{ "title", "columns": [{ "key", "header" }], "rows": [{ key: cell }], "notes": [] }`. A cell is `null`, a string, a bare number, or, where
@@ -14,6 +15,22 @@ pub fn json(table: &Table) -> Value {
         .map(|row| Value::Object(table.columns().iter().zip(row).map(|(column, cell)| (column.key.clone(), show(cell))).collect()))
         .collect();
     json!({ "title": table.title, "columns": columns, "rows": rows, "notes": table.notes })
+}
+
+/// `{ "title", "simulated", "machines", "verdicts": [], "sections": [{ "id", "title", "words": [], "tables": [] }] }`.
+pub(super) fn page(page: &Page) -> Value {
+    let section = |section: &Section| {
+        let tables: Vec<Value> = section.tables(page).iter().map(json).collect();
+        json!({ "id": section.id, "title": section.title, "words": section.words(), "tables": tables })
+    };
+    let sections: Vec<Value> = page.sections.iter().map(section).collect();
+    json!({
+        "title": page.title,
+        "simulated": page.simulated,
+        "machines": page.machines,
+        "verdicts": page.sections.iter().flat_map(Section::verdicts).collect::<Vec<_>>(),
+        "sections": sections,
+    })
 }
 
 fn show(cell: &Cell) -> Value {

@@ -1,5 +1,6 @@
 //! GitHub's Markdown.
 
+use super::page::Page;
 use super::words::{harmless, legend};
 use crate::figure::Basis;
 use crate::table::{Align, Cell, Table};
@@ -32,6 +33,24 @@ pub fn markdown(table: &Table) -> String {
     }
     if let Some(legend) = legend(&table.bases(), table.lang) {
         out.push_str(&format!("\n{}\n", escape(&legend)));
+    }
+    out
+}
+
+/// A report: its sections under second-level headings, with the words of each.
+pub(super) fn page(page: &Page) -> String {
+    let mut out = format!("# {}\n", escape(&page.title));
+    for section in &page.sections {
+        out.push_str(&format!("\n## {}\n", escape(&section.title)));
+        if !section.about.is_empty() {
+            out.push_str(&format!("\n{}\n", escape(&section.about)));
+        }
+        for words in section.words() {
+            out.push_str(&format!("\n{}\n", escape(words)));
+        }
+        for table in section.tables(page) {
+            out.push_str(&format!("\n{}", markdown(&table)));
+        }
     }
     out
 }

@@ -1,17 +1,21 @@
-//! Renderers: a [`Table`] as terminal text, Markdown, CSV or JSON.
+//! Renderers: a [`Table`] as terminal text, Markdown, CSV or JSON, a [`Plot`](crate::plot::Plot) as SVG, a [`Page`](page::Page) as HTML.
 //!
 //! Numbers lose their units here and nowhere earlier. Text that came from outside (GPU names, mount points, anything out of a result file)
 //! may be hostile, so every renderer neutralises what its medium would obey: control characters and direction overrides in a terminal, pipes
-//! and markup in Markdown, formulas in CSV.
+//! and markup in Markdown and HTML, formulas in CSV.
 
 mod accuracy;
 mod csv;
+mod html;
 mod inspect;
 mod json;
 mod junit;
 mod markdown;
+mod markup;
 mod measurements;
 mod model;
+pub mod page;
+mod svg;
 mod text;
 mod verdict;
 mod words;
@@ -19,6 +23,7 @@ mod words;
 pub use crate::table::{Align, Cell, Column, Number, Table};
 pub use accuracy::accuracy;
 pub use csv::csv;
+pub use html::html;
 pub use inspect::inspect;
 pub use json::json;
 pub use junit::junit;
@@ -59,6 +64,29 @@ pub fn render(tables: &[Table], format: Format) -> String {
             format!("{}\n", escaped(&format!("{value:#}")))
         }
     }
+}
+
+/// Render `page`: as HTML, or its tables in the other forms, under the titles of their sections where the form has titles.
+pub fn render_page(page: &page::Page, format: PageFormat) -> String {
+    match format {
+        PageFormat::Html => html(page),
+        PageFormat::Markdown => markdown::page(page),
+        PageFormat::Csv => render(&page.tables(), Format::Csv),
+        PageFormat::Json => format!("{}\n", escaped(&format!("{:#}", json::page(page)))),
+    }
+}
+
+/// How to show a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageFormat {
+    /// One self-contained page.
+    Html,
+    /// GitHub's Markdown.
+    Markdown,
+    /// Comma-separated values, one block per table.
+    Csv,
+    /// One JSON object.
+    Json,
 }
 
 fn join(tables: &[Table], form: impl Fn(&Table) -> String) -> String {
