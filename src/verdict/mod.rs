@@ -14,6 +14,7 @@
 //! Everything here is pure: it reads records and documents, so that every verdict can be repeated on any machine.
 
 mod assess;
+mod compare;
 mod expectation;
 mod health;
 mod host;
@@ -30,6 +31,10 @@ use std::fmt;
 use serde::Serialize;
 
 pub use assess::assess;
+pub use compare::{
+    Answer, CONFIDENCE, Change, Comparison, Condition, Entrant, Entry, LEAST_SAMPLES, MOST_RECORDS, Offer, Record, Row, THRESHOLD, Terms,
+    compare,
+};
 pub use expectation::Expectation;
 pub use inquiry::Evidence;
 pub use policy::Policy;
