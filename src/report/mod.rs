@@ -5,6 +5,7 @@
 //! and markup in Markdown, formulas in CSV.
 
 mod accuracy;
+mod compare;
 mod csv;
 mod inspect;
 mod json;
@@ -18,6 +19,7 @@ mod words;
 
 pub use crate::table::{Align, Cell, Column, Number, Table};
 pub use accuracy::accuracy;
+pub use compare::{ComparisonView, comparison};
 pub use csv::csv;
 pub use inspect::inspect;
 pub use json::json;
