@@ -17,6 +17,7 @@ use crate::table::Table;
 use crate::units::Seconds;
 
 mod accuracy;
+mod compare;
 mod estimate;
 mod guide;
 mod inspect;
@@ -66,6 +67,8 @@ enum Command {
     Guide(guide::Arguments),
     /// Say whether this is the machine that was paid for
     Validate(validate::Arguments),
+    /// Set machines side by side: SAME, FASTER, SLOWER or UNCLEAR per metric
+    Compare(compare::Arguments),
     /// Say how wrong the calibrated models are on somebody's measurements
     Accuracy(accuracy::Arguments),
 }
@@ -253,6 +256,7 @@ fn dispatch(cli: &Cli) -> Result<Status> {
         Some(Command::Estimate(arguments)) => estimate::estimate(&cli.common, arguments),
         Some(Command::Plan(arguments)) => plan::plan(&cli.common, arguments),
         Some(Command::Accuracy(arguments)) => accuracy::accuracy(&cli.common, arguments),
+        Some(Command::Compare(arguments)) => compare::compare(&cli.common, arguments),
         Some(Command::Guide(arguments)) => guide::guide(&cli.common, arguments),
         Some(Command::Selftest(arguments)) => selftest::selftest(&cli.common, &arguments.measuring.or(before), arguments),
         Some(Command::Validate(arguments)) => validate::validate(&cli.common, &arguments.measuring.or(before), arguments),
