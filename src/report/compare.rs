@@ -25,7 +25,7 @@ pub struct ComparisonView {
 /// The records, what differs besides speed, the headline, GPUs and cases, and what money buys.
 pub fn comparison(comparison: &Comparison, view: ComparisonView) -> Vec<Table> {
     let page = Page { comparison, view };
-    let tables = [page.records(), page.conditions(), page.headline(), page.gpus(), page.cases(), page.offers()];
+    let tables = [page.records(), page.conditions(), page.headline(), page.counts(), page.gpus(), page.cases(), page.offers()];
     tables.into_iter().filter(|table| !table.is_empty() || !table.notes.is_empty()).collect()
 }
 
@@ -49,34 +49,42 @@ impl Page<'_> {
     }
 
     fn records(&self) -> Table {
-        let mut columns = vec![
+        let columns = [
             Column::text("record", self.text("record", "기록")),
             Column::text("machine", self.text("machine", "장비")),
             Column::text("gpus", "GPU"),
             Column::text("effort", self.text("effort", "측정 강도")),
             Column::text("measured", self.text("measured", "측정 시각")),
-            Column::number("shared_cases", self.text("shared cases", "공통 사례")),
         ];
-        columns.extend(Answer::ALL.map(|answer| Column::number(&answer.word().to_lowercase(), answer.word())));
         let mut table = self.table(self.text("What is compared", "비교 대상"), columns);
         for (place, record) in self.comparison.records.iter().enumerate() {
-            let is_baseline = place == self.comparison.baseline;
-            let role = if is_baseline { self.text(" (baseline)", " (기준)") } else { "" };
+            let role = if place == self.comparison.baseline { self.text(" (baseline)", " (기준)") } else { "" };
             let simulated = if record.simulated { " SIMULATED" } else { "" };
-            let mut cells = vec![
+            table.row([
                 Cell::text(format!("{}{role}", record.label)),
                 Cell::text(format!("{}{simulated}", record.machine)),
                 Cell::text(&record.gpus),
                 Cell::text(&record.effort),
                 Cell::text(&record.measured),
-                Cell::count(record.shared_cases as u64),
-            ];
-            let counts = Answer::ALL.map(|answer| if is_baseline { Cell::Empty } else { Cell::count(self.count(place, answer)) });
-            cells.extend(counts);
-            table.row(cells);
+            ]);
         }
         for note in &self.comparison.notes {
             table.note(note);
+        }
+        table
+    }
+
+    /// How often each answer was given, in the headline.
+    fn counts(&self) -> Table {
+        let mut columns = vec![Column::text("record", self.text("record", "기록"))];
+        columns.extend(Answer::ALL.map(|answer| Column::number(&answer.word().to_lowercase(), answer.word())));
+        columns.push(Column::number("shared_cases", self.text("shared cases", "공통 사례")));
+        let mut table = self.table(self.text("Answers", "판정"), columns);
+        for (place, record) in self.others() {
+            let mut cells = vec![Cell::text(&record.label)];
+            cells.extend(Answer::ALL.map(|answer| Cell::count(self.count(place, answer))));
+            cells.push(Cell::count(record.shared_cases as u64));
+            table.row(cells);
         }
         table
     }
@@ -161,7 +169,7 @@ impl Page<'_> {
             Lang::Ko => format!("{title} 가운데 달라진 것"),
         };
         let mut table = self.rows(&title, &changed);
-        if !rows.is_empty() {
+        if !table.is_empty() {
             let said = Text::new("{} of {} changed; --all lists every one.", "{} / {} 달라짐. --all로 모두 볼 수 있습니다.");
             table.note(said.fill(self.view.lang, &[&count, &(rows.len() + left_out)]));
         }
@@ -181,10 +189,10 @@ impl Page<'_> {
             columns.push(Column::number(&format!("change_{place}"), self.text("change", "변화")));
             columns.push(Column::text(&format!("answer_{place}"), ""));
         }
-        if rows.iter().any(|row| row.entries.iter().any(|entry| self.remark(entry).is_some())) {
+        let has_remarks = rows.iter().any(|row| self.remarks(row) != Cell::Empty);
+        if has_remarks {
             columns.push(Column::text("remark", self.text("remark", "비고")));
         }
-        let has_remarks = columns.last().is_some_and(|column| column.key == "remark");
         let mut table = self.table(title, columns);
         for row in rows {
             let mut cells = vec![Cell::text(name(row)), value(&row.entries[baseline])];
@@ -197,7 +205,26 @@ impl Page<'_> {
             }
             table.row(cells);
         }
+        for (record, reason, count) in self.lacking(rows) {
+            let said = Text::new("{} lacks {} of them: {}", "{}에 {}개 없음: {}");
+            table.note(said.fill(self.view.lang, &[&record, &count, &reason]));
+        }
         table
+    }
+
+    /// Which records lack how many of these rows, by reason.
+    fn lacking(&self, rows: &[&Row]) -> Vec<(&str, String, usize)> {
+        let mut lacking: Vec<(&str, String, usize)> = Vec::new();
+        for row in rows {
+            for (entry, record) in row.entries.iter().zip(&self.comparison.records) {
+                let Some(reason) = entry.reason.clone().filter(|_| entry.reading.is_none()) else { continue };
+                match lacking.iter_mut().find(|(label, why, _)| *label == record.label && *why == reason) {
+                    Some((.., count)) => *count += 1,
+                    None => lacking.push((&record.label, reason, 1)),
+                }
+            }
+        }
+        lacking
     }
 
     fn long(&self, title: &str, rows: &[&Row]) -> Table {
@@ -232,10 +259,10 @@ impl Page<'_> {
         (!said.is_empty()).then(|| said.join("; "))
     }
 
-    /// The remarks of a row, with whose each is where there are more than two records.
+    /// The remarks of a row, with whose each is where there are more than two records. What a record lacks is said below the table.
     fn remarks(&self, row: &Row) -> Cell {
         let named = |(entry, record): (&Entry, &crate::verdict::Record)| {
-            let remark = self.remark(entry)?;
+            let remark = self.remark(entry).filter(|_| entry.answer != Some(Answer::Missing) && entry.reading.is_some())?;
             Some(if row.entries.len() > 2 { format!("{}: {remark}", record.label) } else { remark })
         };
         let mut said: Vec<String> = row.entries.iter().zip(&self.comparison.records).filter_map(named).collect();

@@ -353,6 +353,7 @@ fn notes(comparison: &Comparison, records: &[Known<'_>], kin: &[Kin<'_>], terms:
 fn kinship(kin: &Kin<'_>, lang: Lang) -> String {
     let enough = kin.count() >= 2;
     match (&kin.kind, enough) {
+        (Kind::Itself, _) => Text::new("the same run as the baseline", "기준과 같은 측정").get(lang).to_owned(),
         (Kind::Runs, true) => Text::new(
             "another run of the same machine; the margin holds how much {} other runs of it differ",
             "같은 장비의 다른 측정. 판정 폭에 다른 측정 {}개의 차이를 반영함",

@@ -190,7 +190,7 @@ fn is_of_gpus(places: &Places<'_>) -> bool {
 fn judge(entry: &mut Entry, before: &Measurement, after: &Measurement, margin: f64, lang: Lang) {
     let (Some(first), Some(second)) = (change::interval(before), change::interval(after)) else {
         let fewest = before.samples.len().min(after.samples.len());
-        let said = Text::new("{} samples; an interval of 99 % needs {}", "표본 {}개. 99 % 구간에는 {}개가 필요함");
+        let said = Text::new("too few samples: {} of {}", "표본 부족: {}/{}");
         entry.answer = Some(Answer::Unclear);
         entry.reason = Some(said.fill(lang, &[&fewest, &LEAST_SAMPLES]));
         return;

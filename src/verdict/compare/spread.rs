@@ -55,6 +55,8 @@ pub(super) struct Kin<'a> {
 /// What they have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// They are one and the same run.
+    Itself,
     /// Runs of one machine.
     Runs,
     /// Machines of one GPU model.
@@ -65,6 +67,9 @@ pub(super) enum Kind {
 
 impl<'a> Kin<'a> {
     pub(super) fn of(before: &Known<'_>, after: &Known<'_>, known: &'a [Known<'a>]) -> Self {
+        if before.is(after) {
+            return Self { machines: Vec::new(), kind: Kind::Itself };
+        }
         let simulated = after.run.simulated;
         let others = known.iter().filter(|other| !other.is(before) && !other.is(after) && other.run.simulated == simulated);
         if before.run.name == after.run.name {
