@@ -16,6 +16,7 @@ use crate::table::Table;
 use crate::units::Seconds;
 
 mod accuracy;
+mod compare;
 mod estimate;
 mod guide;
 mod inspect;
@@ -68,6 +69,8 @@ enum Command {
     Validate(validate::Arguments),
     /// Write one self-contained page with plots about one or more recorded machines
     Report(report::Arguments),
+    /// Set machines side by side: SAME, FASTER, SLOWER or UNCLEAR per metric
+    Compare(compare::Arguments),
     /// Say how wrong the calibrated models are on somebody's measurements
     Accuracy(accuracy::Arguments),
 }
@@ -266,6 +269,7 @@ fn dispatch(cli: &Cli) -> Result<Status> {
         Some(Command::Plan(arguments)) => plan::plan(&cli.common, arguments),
         Some(Command::Report(arguments)) => report::report(&cli.common, arguments),
         Some(Command::Accuracy(arguments)) => accuracy::accuracy(&cli.common, arguments),
+        Some(Command::Compare(arguments)) => compare::compare(&cli.common, arguments),
         Some(Command::Guide(arguments)) => guide::guide(&cli.common, arguments),
         Some(Command::Selftest(arguments)) => selftest::selftest(&cli.common, &arguments.measuring.or(before), arguments),
         Some(Command::Validate(arguments)) => validate::validate(&cli.common, &arguments.measuring.or(before), arguments),

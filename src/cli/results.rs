@@ -52,6 +52,11 @@ pub(super) fn of_machine(common: &Common, machine: &Machine) -> Result<Option<(P
     Run::read(&path).map(|run| Some((path, run)))
 }
 
+/// Every file in the results folder that looks like a record, read or with the reason why not.
+pub(super) fn all(common: &Common) -> Vec<(PathBuf, Result<Run>)> {
+    results_folder(common).map(|folder| read_folder(&folder)).unwrap_or_default()
+}
+
 /// Records of other machines in the results folder; unreadable ones are left out here and named by `compare`.
 pub(super) fn others(common: &Common, except: Option<&Path>) -> Vec<Run> {
     let Ok(folder) = results_folder(common) else { return Vec::new() };

@@ -5,6 +5,7 @@
 //! and markup in Markdown and HTML, formulas in CSV.
 
 mod accuracy;
+mod compare;
 mod csv;
 mod html;
 mod inspect;
@@ -22,6 +23,7 @@ mod words;
 
 pub use crate::table::{Align, Cell, Column, Number, Table};
 pub use accuracy::accuracy;
+pub use compare::{ComparisonView, comparison};
 pub use csv::csv;
 pub use html::html;
 pub use inspect::inspect;

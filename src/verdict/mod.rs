@@ -16,6 +16,7 @@
 mod assess;
 #[cfg(test)]
 mod assess_tests;
+mod compare;
 mod expectation;
 mod health;
 mod host;
@@ -32,6 +33,10 @@ use std::fmt;
 use serde::Serialize;
 
 pub use assess::assess;
+pub use compare::{
+    Answer, CONFIDENCE, Change, Comparison, Condition, Entrant, Entry, LEAST_SAMPLES, MOST_RECORDS, Offer, Record, Row, THRESHOLD, Terms,
+    compare,
+};
 pub use expectation::Expectation;
 pub use inquiry::Evidence;
 pub use policy::Policy;
