@@ -1,6 +1,5 @@
 //! The main rates of each GPU, beside what was promised and what the silicon could do.
 
-use super::group::kinds;
 use super::{Item, Source, Subject, Topic, light_speed};
 use crate::calibrate::GpuCalibration;
 use crate::catalog::Dtype;
@@ -21,24 +20,19 @@ pub(super) const TOPIC: Topic = Topic {
 };
 
 fn panel(source: &Source<'_>, subject: &Subject<'_>) -> Vec<Item> {
-    let mut items: Vec<Item> =
-        guide::summary(subject.run, subject.calibration, source.catalog, source.lang).into_iter().take(1).map(Item::Table).collect();
-    let table = rates(source, subject);
-    if !table.is_empty() {
+    let folded = |title: Text, table: Table| Item::Folded { title: title.get(source.lang).to_owned(), items: vec![Item::Table(table)] };
+    let mut summary = guide::summary(subject.run, subject.calibration, source.catalog, source.lang).into_iter();
+    let mut items: Vec<Item> = summary.next().map(Item::Table).into_iter().collect();
+    let rates = rates(source, subject);
+    if !rates.is_empty() {
         // One or two GPUs are read at once; eight are a table to look things up in.
-        let all = Item::Table(table);
-        let many = kinds(subject.run).iter().map(|kind| kind.gpus.len()).sum::<usize>() > 2;
-        let title = Text::new("Every GPU, beside datasheet and light speed", "GPU별 측정값, 데이터시트와 이론 한계 대비");
-        items.push(if many { Item::Folded { title: title.get(source.lang).to_owned(), items: vec![all] } } else { all });
+        items.push(if subject.run.machine.gpus.len() > 2 { folded(EVERY_GPU, rates) } else { Item::Table(rates) });
     }
-    items.extend(guide::summary(subject.run, subject.calibration, source.catalog, source.lang).into_iter().skip(1).map(|table| {
-        Item::Folded {
-            title: Text::new("Not measured, and why", "측정하지 못한 항목과 이유").get(source.lang).to_owned(),
-            items: vec![Item::Table(table)],
-        }
-    }));
+    items.extend(summary.map(|gaps| folded(Text::new("Not measured, and why", "측정하지 못한 항목과 이유"), gaps)));
     items
 }
+
+const EVERY_GPU: Text = Text::new("Every GPU, beside datasheet and light speed", "GPU별 측정값, 데이터시트와 이론 한계 대비");
 
 /// A rate with what it is held against.
 struct Rate<Q> {
@@ -60,7 +54,7 @@ fn rates(source: &Source<'_>, subject: &Subject<'_>) -> Table {
         Column::number("light_speed", what(Text::new("light speed", "이론 한계"))),
         Column::number("of_light_speed", what(Text::new("of light speed", "이론 한계 대비"))),
     ];
-    let title = what(Text::new("Every GPU, beside datasheet and light speed", "GPU별 측정값, 데이터시트와 이론 한계 대비"));
+    let title = what(EVERY_GPU);
     let mut table = Table::new(title, columns).in_lang(source.lang);
     for gpu in &subject.run.machine.gpus {
         if let Some(measured) = subject.calibration.gpu(gpu.index) {

@@ -11,7 +11,7 @@ use crate::calibrate::attention::{AttentionModel, AttentionShape};
 use crate::calibrate::matmul::GemmShape;
 use crate::calibrate::{Calibration, GpuCalibration, Prediction};
 use crate::catalog::{Dtype, GpuModel};
-use crate::lang::Text;
+use crate::lang::{Lang, Text};
 use crate::plot::{Axis, Chart, Form, Line, Plot, Point, Scale, Series, Unit};
 use crate::workload::operations::{AttentionWork, Kernels, Layer, Product, Tokens, Widths, layer};
 use crate::workload::{AttentionKernel, Model, Role};
@@ -54,7 +54,7 @@ fn plot(source: &Source<'_>, subject: &Subject<'_>, kind: &Kind<'_>, all: usize)
         series.push(Series { name, points: operations(source, subject.calibration, gpu, &tokens), line: Line::None, dots: true });
     }
     series.extend(measured_products(source, gpu));
-    series.extend(measured_roofs(gpu, bandwidth));
+    series.extend(measured_roofs(gpu, bandwidth, source.lang));
     series.extend(promised_roofs(source, gpu.model(source.catalog)));
     let x = Axis::new(Text::new("operations per byte", "바이트당 연산").get(source.lang), Unit::FlopsPerByte, Scale::Logarithmic);
     let y = Axis::new(Text::new("rate of operations", "연산 속도").get(source.lang), Unit::FlopsPerSecond, Scale::Logarithmic);
@@ -74,21 +74,19 @@ fn richest<'a>(calibration: &'a Calibration, kind: &Kind<'_>) -> Option<&'a GpuC
 }
 
 /// From the left end up along the memory's rate to the ridge, and on at the peak.
-fn roof(name: String, bandwidth: f64, peak: f64, line: Line) -> Series {
+fn roof(name: String, bandwidth: f64, peak: f64, line: Line, lang: Lang) -> Series {
+    const NAMES: [Text; 3] = [Text::new("memory", "메모리"), Text::new("ridge", "꺾이는 점"), Text::new("arithmetic", "연산")];
     let ridge = (peak / bandwidth).clamp(LEAST, MOST);
-    let places = [
-        (LEAST, bandwidth * LEAST, "memory"),
-        (ridge, peak.min(bandwidth * MOST), "ridge"),
-        (MOST, peak.min(bandwidth * MOST), "arithmetic"),
-    ];
-    let points = places.map(|(x, y, name)| Point::new(x, y, name));
-    Series { name, points: points.to_vec(), line, dots: false }
+    let top = peak.min(bandwidth * MOST);
+    let places = [(LEAST, bandwidth * LEAST), (ridge, top), (MOST, top)];
+    let points = places.into_iter().zip(NAMES).map(|((x, y), name)| Point::new(x, y, name.get(lang)));
+    Series { name, points: points.collect(), line, dots: false }
 }
 
-fn measured_roofs(gpu: &GpuCalibration, bandwidth: f64) -> Vec<Series> {
+fn measured_roofs(gpu: &GpuCalibration, bandwidth: f64, lang: Lang) -> Vec<Series> {
     let roofs = DTYPES.iter().filter_map(|(case, dtype, _)| {
         let peak = gpu.matmul_best(case)?.rate.value.0;
-        Some(roof(dtype.to_string(), bandwidth, peak, Line::Solid))
+        Some(roof(dtype.to_string(), bandwidth, peak, Line::Solid, lang))
     });
     roofs.collect()
 }
@@ -98,7 +96,7 @@ fn promised_roofs(source: &Source<'_>, model: Option<&GpuModel>) -> Vec<Series> 
     let name = Text::new("{}, datasheet", "{}, 데이터시트");
     let roofs = DTYPES.iter().filter_map(|(_, dtype, _)| {
         let peak = model.matmul_peak(*dtype)?.value.0;
-        Some(roof(name.fill(source.lang, &[dtype]), model.bandwidth().value.0, peak, Line::Dashed))
+        Some(roof(name.fill(source.lang, &[dtype]), model.bandwidth().value.0, peak, Line::Dashed, source.lang))
     });
     roofs.collect()
 }
