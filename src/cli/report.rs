@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{Common, Format, Status, inspect, print, results, results_folder};
+use super::{Common, Format, Status, inspect, print, results, results_folder, validate};
 use crate::calibrate::Calibration;
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::record::{Run, read_folder, write_atomically};
 use crate::report::page::{MOST_MACHINES, Source, Subject, page};
 use crate::report::{PageFormat, render_page};
+use crate::verdict::{Assessment, Expectation, Policy};
 use crate::workload::named;
 
 #[derive(Debug, Args)]
@@ -26,6 +27,18 @@ pub(super) struct Arguments {
     /// Model of the catalog whose operations are drawn into the roofline
     #[arg(long, value_name = "NAME", default_value = "Llama-3.1-8B")]
     model: String,
+
+    /// What was paid for, for a verdict on each machine: a GPU model, how many of one, or a cloud's instance, as for `validate`
+    #[arg(long, value_name = "SPEC")]
+    expect: Option<String>,
+
+    /// Limits of your own for the verdict, as for `validate`
+    #[arg(long, value_name = "FILE", requires = "expect")]
+    policy: Option<PathBuf>,
+
+    /// USD per GPU and hour, to say what a finding costs
+    #[arg(long, value_name = "USD", requires = "expect")]
+    price: Option<f64>,
 }
 
 pub(super) fn report(common: &Common, arguments: &Arguments) -> Result<Status> {
@@ -33,7 +46,9 @@ pub(super) fn report(common: &Common, arguments: &Arguments) -> Result<Status> {
     let catalog = super::catalog(common)?;
     let model = named(&catalog, &arguments.model)?;
     let runs = runs(common, arguments)?;
-    let text = text(common, &catalog, &model, &runs, format);
+    let calibrations: Vec<Calibration> = runs.iter().map(|(_, run)| Calibration::from_run(run)).collect();
+    let assessments = verdicts(common, arguments, &catalog, &runs, &calibrations)?;
+    let text = text(common, &catalog, &model, &runs, &calibrations, &assessments, format);
     match &arguments.output {
         Some(path) => write_atomically(path, text.as_bytes())?,
         None => print(&text)?,
@@ -41,10 +56,34 @@ pub(super) fn report(common: &Common, arguments: &Arguments) -> Result<Status> {
     Ok(Status::Done)
 }
 
-fn text(common: &Common, catalog: &Catalog, model: &crate::workload::Model, runs: &[(PathBuf, Run)], format: PageFormat) -> String {
-    let calibrations: Vec<Calibration> = runs.iter().map(|(_, run)| Calibration::from_run(run)).collect();
+/// A verdict on each machine, where it was said what was paid for.
+fn verdicts(
+    common: &Common,
+    arguments: &Arguments,
+    catalog: &Catalog,
+    runs: &[(PathBuf, Run)],
+    calibrations: &[Calibration],
+) -> Result<Vec<Option<Assessment>>> {
+    let Some(spec) = &arguments.expect else { return Ok(vec![None; runs.len()]) };
+    let expected = Expectation::parse(spec, catalog)?;
+    let policy = arguments.policy.as_deref().map_or_else(|| Ok(Policy::default()), Policy::read)?;
+    let price = validate::price(arguments.price, &expected)?;
+    let judged = |run, calibration| validate::judged(common, run, calibration, catalog, &expected, &policy, price);
+    Ok(runs.iter().zip(calibrations).map(|((_, run), calibration)| Some(judged(run, calibration))).collect())
+}
+
+fn text(
+    common: &Common,
+    catalog: &Catalog,
+    model: &crate::workload::Model,
+    runs: &[(PathBuf, Run)],
+    calibrations: &[Calibration],
+    assessments: &[Option<Assessment>],
+    format: PageFormat,
+) -> String {
+    let all = runs.iter().zip(calibrations).zip(assessments);
     let subjects: Vec<Subject<'_>> =
-        runs.iter().zip(&calibrations).map(|((_, run), calibration)| Subject { run, calibration, assessment: None }).collect();
+        all.map(|(((_, run), calibration), assessment)| Subject { run, calibration, assessment: assessment.as_ref() }).collect();
     // Records that the page is about do not stand in its guide a second time.
     let others = results::others(common, None).into_iter().filter(|other| runs.iter().all(|(_, run)| run.name != other.name));
     let recorded: Vec<Calibration> = others.map(|run| Calibration::from_recorded(&run)).collect();

@@ -86,6 +86,22 @@ pub(super) fn validate(common: &Common, measuring: &Measuring, arguments: &Argum
     })
 }
 
+/// The verdict on a record, with the records of the results folder for comparison, as of today.
+pub(super) fn judged(
+    common: &Common,
+    run: &Run,
+    calibration: &Calibration,
+    catalog: &Catalog,
+    expected: &Expectation<'_>,
+    policy: &Policy,
+    price: Option<Usd>,
+) -> Assessment {
+    let others = others(common, run, catalog, expected);
+    let evidence = Evidence { run, calibration, others: &others, catalog, expected, policy };
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    verdict::assess(evidence, price, Some(today), common.lang.into())
+}
+
 /// This machine, measured and saved.
 fn measured(common: &Common, measuring: &Measuring) -> Result<Run> {
     stop::listen();
@@ -119,7 +135,7 @@ fn others(common: &Common, run: &Run, catalog: &Catalog, expected: &Expectation<
 }
 
 /// What an hour of one GPU costs.
-fn price(given: Option<f64>, expected: &Expectation<'_>) -> Result<Option<Usd>> {
+pub(super) fn price(given: Option<f64>, expected: &Expectation<'_>) -> Result<Option<Usd>> {
     match given {
         Some(usd) if (0.0..=1e6).contains(&usd) => Ok(Some(Usd(usd))),
         Some(usd) => Err(Error::usage(format!("expected a --price of 0 to 1000000 USD per GPU and hour but found {usd}"))),

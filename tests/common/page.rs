@@ -85,12 +85,7 @@ pub fn assessment(verdict: Verdict, text: &str) -> Assessment {
         measured: text.to_owned(),
         findings,
         checks: [Status::Pass, Status::Failure].map(check).to_vec(),
-        effective: vec![Effective {
-            metric: "dram".to_owned(),
-            measured: reading.clone(),
-            reference: Some(3e12),
-            usd_per_unit_hour: Some(1.5),
-        }],
+        effective: vec![Effective { metric: "dram".to_owned(), measured: reading.clone(), usd_per_unit_hour: Some(1.5) }],
     }
 }
 

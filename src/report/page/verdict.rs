@@ -75,7 +75,6 @@ fn effective(assessment: &Assessment, lang: Lang) -> Table {
     let columns = [
         Column::text("metric", what(Text::new("all GPUs together", "모든 GPU의 합"))),
         Column::number("measured", what(Text::new("measured", "측정값"))),
-        Column::number("share", what(Text::new("of what such a machine reaches", "같은 장비의 기준 대비"))),
         Column::number("usd", what(Text::new("USD per unit and hour", "단위·시간당 USD"))),
     ];
     let mut table = Table::new(what(Text::new("What you really get", "실제로 얻는 성능")), columns).in_lang(lang);
@@ -89,13 +88,7 @@ fn effective(assessment: &Assessment, lang: Lang) -> Table {
             basis: None,
             from: Vec::new(),
         };
-        let share = effective.reference.map(|reference| crate::figure::Share(measured.value / reference));
-        table.row([
-            Cell::text(&effective.metric),
-            Cell::Number(number),
-            share.map_or(Cell::Empty, Cell::plain),
-            effective.usd_per_unit_hour.map_or(Cell::Empty, Cell::plain),
-        ]);
+        table.row([Cell::text(&effective.metric), Cell::Number(number), effective.usd_per_unit_hour.map_or(Cell::Empty, Cell::plain)]);
     }
     table
 }
