@@ -22,7 +22,7 @@ def main(path, limit):
         elf = ELFFile(file)
         needed = [tag.needed for tag in elf.get_section_by_name(".dynamic").iter_tags() if tag.entry.d_tag == "DT_NEEDED"]
         strange = [name for name in needed if name not in ALLOWED]
-        newest = (0, "none")
+        newest = ((0,), "none")
         for section in elf.iter_sections():
             if not isinstance(section, GNUVerNeedSection):
                 continue
