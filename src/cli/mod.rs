@@ -29,6 +29,7 @@ mod run;
 mod selftest;
 mod stop;
 mod validate;
+mod verify;
 
 /// Measures what a GPU machine really does, and plans with those numbers.
 ///
@@ -66,6 +67,8 @@ enum Command {
     Guide(guide::Arguments),
     /// Say whether this is the machine that was paid for
     Validate(validate::Arguments),
+    /// Say whether result files are what was written, and who signed them
+    Verify(verify::Arguments),
     /// Say how wrong the calibrated models are on somebody's measurements
     Accuracy(accuracy::Arguments),
 }
@@ -128,6 +131,10 @@ pub struct Measuring {
     /// Keep GPU UUIDs and mount points in the result file instead of digests
     #[arg(long)]
     identify: bool,
+
+    /// Sign the finished result file with this Ed25519 key: PKCS#8 PEM of `openssl genpkey -algorithm ed25519`, or a seed in hexadecimal
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
 }
 
 impl Measuring {
@@ -141,6 +148,7 @@ impl Measuring {
             seed: self.seed.or(before.seed),
             scratch: self.scratch.clone().or_else(|| before.scratch.clone()),
             identify: self.identify || before.identify,
+            sign: self.sign.clone().or_else(|| before.sign.clone()),
         }
     }
 
@@ -258,6 +266,7 @@ fn dispatch(cli: &Cli) -> Result<Status> {
         Some(Command::Estimate(arguments)) => estimate::estimate(&cli.common, arguments),
         Some(Command::Plan(arguments)) => plan::plan(&cli.common, arguments),
         Some(Command::Accuracy(arguments)) => accuracy::accuracy(&cli.common, arguments),
+        Some(Command::Verify(arguments)) => verify::verify(&cli.common, arguments),
         Some(Command::Guide(arguments)) => guide::guide(&cli.common, arguments),
         Some(Command::Selftest(arguments)) => selftest::selftest(&cli.common, &arguments.measuring.or(before), arguments),
         Some(Command::Validate(arguments)) => validate::validate(&cli.common, &arguments.measuring.or(before), arguments),
