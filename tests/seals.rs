@@ -181,17 +181,19 @@ fn verify_says_what_it_found_by_its_exit_code() {
 
 #[test]
 fn a_measurement_is_signed_when_it_is_done() {
-    let bench = Bench::new();
-    let measure = ["measure", "host", "--effort", "quick", "--time", "20 ms", "-o", "r.json", "--sign"];
-    let output = bench.run(&[&measure[..], &["key.pem"]].concat());
+    let machine = common::Bench::text(include_str!("scenarios/sweep.toml"));
+    fs::write(machine.folder.path().join("key.pem"), KEY).unwrap();
+    fs::write(machine.folder.path().join("public.pem"), PUBLIC_PEM).unwrap();
+    let measure = ["measure", "launch", "--effort", "quick", "--time", "20 ms", "-o", "r.json", "--sign"];
+    let output = machine.run(&[&measure[..], &["key.pem"]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(bench.run(&["verify", "r.json", "--key", PUBLIC]).status.code(), Some(0));
+    assert_eq!(machine.run(&["verify", "r.json", "--key", PUBLIC]).status.code(), Some(0));
 
-    fs::remove_file(bench.path("r.json")).unwrap();
-    let output = bench.run(&[&measure[..], &["public.pem"]].concat());
+    fs::remove_file(machine.result()).unwrap();
+    let output = machine.run(&[&measure[..], &["public.pem"]].concat());
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("expected an Ed25519 private key"), "{}", stderr(&output));
-    assert!(!bench.path("r.json").exists(), "nothing is measured with a key that is none");
+    assert!(!machine.result().exists(), "nothing is measured with a key that is none");
 }
 
 #[test]
