@@ -133,10 +133,10 @@ fn peers(inquiry: &mut Inquiry<'_>) {
             (other.0.from, other.0.to) != (pair.from, pair.to) && other.0.topology.known() == pair.topology.known()
         };
         let others: Vec<f64> = rates.iter().filter(like).map(|(_, rate)| rate.value.0).collect();
-        if others.len() >= 2 {
-            if let Some(band) = among_equals(&others, 0.90, 0.75, BytesPerSecond::UNIT) {
-                inquiry.rate("even.peer", about, rate, band);
-            }
+        if others.len() >= 2
+            && let Some(band) = among_equals(&others, 0.90, 0.75, BytesPerSecond::UNIT)
+        {
+            inquiry.rate("even.peer", about, rate, band);
         }
     }
 }
