@@ -18,6 +18,7 @@ use crate::units::Seconds;
 
 mod accuracy;
 mod estimate;
+mod export;
 mod guide;
 mod inspect;
 mod measure;
@@ -69,6 +70,8 @@ enum Command {
     Validate(validate::Arguments),
     /// Say whether result files are what was written, and who signed them
     Verify(verify::Arguments),
+    /// Write a result file's numbers in the format of another program
+    Export(export::Arguments),
     /// Say how wrong the calibrated models are on somebody's measurements
     Accuracy(accuracy::Arguments),
 }
@@ -266,6 +269,7 @@ fn dispatch(cli: &Cli) -> Result<Status> {
         Some(Command::Estimate(arguments)) => estimate::estimate(&cli.common, arguments),
         Some(Command::Plan(arguments)) => plan::plan(&cli.common, arguments),
         Some(Command::Accuracy(arguments)) => accuracy::accuracy(&cli.common, arguments),
+        Some(Command::Export(arguments)) => export::export(&cli.common, arguments),
         Some(Command::Verify(arguments)) => verify::verify(&cli.common, arguments),
         Some(Command::Guide(arguments)) => guide::guide(&cli.common, arguments),
         Some(Command::Selftest(arguments)) => selftest::selftest(&cli.common, &arguments.measuring.or(before), arguments),

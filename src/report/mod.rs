@@ -1,10 +1,11 @@
-//! Renderers: a [`Table`] as terminal text, Markdown, CSV or JSON.
+//! Renderers: a [`Table`] as terminal text, Markdown, CSV or JSON; and a record in the formats of other programs.
 //!
 //! Numbers lose their units here and nowhere earlier. Text that came from outside (GPU names, mount points, anything out of a result file)
 //! may be hostile, so every renderer neutralises what its medium would obey: control characters and direction overrides in a terminal, pipes
 //! and markup in Markdown, formulas in CSV.
 
 mod accuracy;
+mod aiconfigurator;
 mod csv;
 mod inspect;
 mod json;
@@ -12,12 +13,14 @@ mod junit;
 mod markdown;
 mod measurements;
 mod model;
+mod openmetrics;
 mod text;
 mod verdict;
 mod words;
 
 pub use crate::table::{Align, Cell, Column, Number, Table};
 pub use accuracy::accuracy;
+pub use aiconfigurator::aiconfigurator;
 pub use csv::csv;
 pub use inspect::inspect;
 pub use json::json;
@@ -25,6 +28,7 @@ pub use junit::junit;
 pub use markdown::markdown;
 pub use measurements::measurements;
 pub use model::{model, models};
+pub use openmetrics::openmetrics;
 pub use text::text;
 pub use verdict::{verdict_line, verdict_tables, verdict_text};
 pub use words::{bar, escaped, sparkline, width};
