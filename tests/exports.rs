@@ -1,4 +1,4 @@
-//! What other programs are handed is what they can read.
+//! What other programs are handed is what they can read, and the page of the published records is what the program writes.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
@@ -130,4 +130,45 @@ fn a_machine_without_a_gpu_is_no_system() {
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     assert!(stderr(&output).contains("the record has no GPU"), "{}", stderr(&output));
     assert!(exported(&record, "openmetrics").contains("gpu_assay_storage_bytes_per_second{"));
+}
+
+#[test]
+fn the_page_of_the_published_records_is_what_the_program_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = root().join("results/README.md");
+    let published = fs::read_to_string(&page).unwrap();
+    // What a run on this machine has left beside them is nobody's claim.
+    let names = published.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(name, _)| name);
+    for name in names.filter(|name| name.ends_with(".json")) {
+        fs::copy(root().join("results").join(name), folder.path().join(name)).unwrap();
+    }
+    let written = folder.path().join("README.md");
+    let output = program(&["records", folder.path().to_str().unwrap(), "-o", written.to_str().unwrap()]);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+    let text = fs::read_to_string(written).unwrap();
+    if std::env::var_os("GPU_ASSAY_UPDATE").is_some() {
+        fs::write(&page, &text).unwrap();
+    }
+    assert!(
+        text == published,
+        "results/README.md is not what `records` writes; run the tests with GPU_ASSAY_UPDATE=1 to rewrite it\n{text}"
+    );
+}
+
+#[test]
+fn records_show_shares_of_the_datasheet_and_name_what_they_leave_out() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(h200(), folder.path().join("h200.json")).unwrap();
+    fs::write(folder.path().join("broken.json"), "{").unwrap();
+    let output = program(&["records", folder.path().to_str().unwrap(), "--format", "json"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stderr(&output).contains("left out: reading") && stderr(&output).contains("broken.json"), "{}", stderr(&output));
+    let table: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let row = &table["rows"][0];
+    for share in ["dram_copy", "bf16"] {
+        assert!((0.4..1.0).contains(&row[share]["value"].as_f64().unwrap()), "{share} of {row}");
+    }
+    assert_eq!(row["gpus"], "NVIDIA H200 (SIMULATED)");
+    assert_eq!(row["digest"], "absent");
+    assert_eq!(program(&["records", "/nowhere/at/all"]).status.code(), Some(2));
 }

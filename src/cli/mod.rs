@@ -25,6 +25,7 @@ mod measure;
 mod model;
 mod plan;
 mod progress;
+mod records;
 mod results;
 mod run;
 mod selftest;
@@ -70,6 +71,8 @@ enum Command {
     Validate(validate::Arguments),
     /// Say whether result files are what was written, and who signed them
     Verify(verify::Arguments),
+    /// Show the recorded machines side by side, or write the page about them
+    Records(records::Arguments),
     /// Write a result file's numbers in the format of another program
     Export(export::Arguments),
     /// Say how wrong the calibrated models are on somebody's measurements
@@ -269,6 +272,7 @@ fn dispatch(cli: &Cli) -> Result<Status> {
         Some(Command::Estimate(arguments)) => estimate::estimate(&cli.common, arguments),
         Some(Command::Plan(arguments)) => plan::plan(&cli.common, arguments),
         Some(Command::Accuracy(arguments)) => accuracy::accuracy(&cli.common, arguments),
+        Some(Command::Records(arguments)) => records::records(&cli.common, arguments),
         Some(Command::Export(arguments)) => export::export(&cli.common, arguments),
         Some(Command::Verify(arguments)) => verify::verify(&cli.common, arguments),
         Some(Command::Guide(arguments)) => guide::guide(&cli.common, arguments),
