@@ -96,6 +96,8 @@ fn run(cases: u64) -> Run {
         complete: true,
         xids: Fact::unknown("not asked"),
         outcomes: (0..cases).map(measured).collect(),
+        digest: None,
+        signature: None,
     }
 }
 

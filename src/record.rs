@@ -7,7 +7,10 @@
 //! such run when it was, with which GPUs, and which probes' outcomes are its (`earlier`); everything else in it is of the last run.
 //!
 //! It is written to a temporary file beside it and renamed, after every finished case, so a killed run keeps what it had and a reader
-//! never sees half a file. It may come from a stranger, so reading is bounded and every number is checked; nothing in it is executed.
+//! never sees half a file. It may come from a stranger, so reading is bounded and every number is checked; nothing in it is executed. Its
+//! last two fields seal it: a [`Seal`] says whether the file is still what was written, and by whom.
+
+mod seal;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -20,6 +23,8 @@ use crate::error::{Error, Result};
 use crate::machine::{Fact, Machine};
 use crate::measure::{Case, Measurement, Outcome};
 use crate::probe::Effort;
+
+pub use seal::{Found, PublicKey, Seal, Signature, SigningKey};
 
 /// Version of the file format this program writes. Older versions are migrated on reading; newer ones are refused.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -54,6 +59,12 @@ pub struct Run {
     pub xids: Fact<Vec<Xid>>,
     /// What became of every case, in the order run; those of earlier runs first.
     pub outcomes: Vec<Outcome>,
+    /// `sha256:` and 64 hexadecimal digits: the digest of the file as it would be without this field and the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Who vouches for the digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
 }
 
 /// An error of a GPU that the kernel driver reported during a run.
@@ -168,14 +179,23 @@ impl Run {
         }
     }
 
-    /// The record as JSON text.
+    /// The record as JSON text, with the digest of what it says now. A signature stays only if it still belongs to that.
     ///
     /// # Errors
     /// [`Error::Measurement`] should a number in it not be representable.
     pub fn to_json(&self) -> Result<String> {
-        let mut text = serde_json::to_string_pretty(self).map_err(|error| Error::measurement("writing the record", error))?;
-        text.push('\n');
-        Ok(text)
+        self.to_json_signed(None)
+    }
+
+    fn to_json_signed(&self, key: Option<&SigningKey>) -> Result<String> {
+        let text = serde_json::to_string_pretty(&self.unsealed()).map_err(|error| Error::measurement("writing the record", error))?;
+        seal::sealed(&format!("{text}\n"), key, self.signature.as_ref())
+    }
+
+    /// What it says, without digest and signature.
+    #[must_use]
+    pub fn unsealed(&self) -> Self {
+        Self { digest: None, signature: None, ..self.clone() }
     }
 
     /// Parse and check a record's text. `path` is named in errors.
@@ -210,15 +230,7 @@ impl Run {
     /// # Errors
     /// [`Error::File`] when it cannot be read; [`Error::Content`] as [`Self::from_json`], and when it is absurdly large.
     pub fn read(path: &Path) -> Result<Self> {
-        let failed = |source| Error::File { doing: "reading", path: path.to_owned(), source, remedy: "check the path and its permissions" };
-        let text = read_bounded(path, MOST_BYTES).map_err(failed)?;
-        let content = |why: &str| Error::Content {
-            path: path.to_owned(),
-            why: why.to_owned(),
-            remedy: "give a file that `gpu-assay measure` wrote".to_owned(),
-        };
-        let text = text.ok_or_else(|| content("larger than 64 MiB, so not a result file"))?;
-        let text = String::from_utf8(text).map_err(|_| content("not UTF-8 text"))?;
+        let text = String::from_utf8(bytes_of(path)?).map_err(|_| not_a_record(path, "not UTF-8 text"))?;
         Self::from_json(&text, path)
     }
 
@@ -228,6 +240,14 @@ impl Run {
     /// [`Error::File`] when the folder is read-only, the disk is full, …; the old file is then untouched.
     pub fn write(&self, path: &Path) -> Result<()> {
         write_atomically(path, self.to_json()?.as_bytes())
+    }
+
+    /// The same, signed.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_signed(&self, path: &Path, key: &SigningKey) -> Result<()> {
+        write_atomically(path, self.to_json_signed(Some(key))?.as_bytes())
     }
 
     /// The JSON schema of the file, from the types.
@@ -267,6 +287,20 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// The bytes of a result file, to be parsed or to have their [`Seal`] examined.
+///
+/// # Errors
+/// [`Error::File`] when it cannot be read; [`Error::Content`] when it is absurdly large.
+pub fn bytes_of(path: &Path) -> Result<Vec<u8>> {
+    let failed = |source| Error::File { doing: "reading", path: path.to_owned(), source, remedy: "check the path and its permissions" };
+    let bytes = read_bounded(path, MOST_BYTES).map_err(failed)?;
+    bytes.ok_or_else(|| not_a_record(path, "larger than 64 MiB, so not a result file"))
+}
+
+fn not_a_record(path: &Path, why: &str) -> Error {
+    Error::Content { path: path.to_owned(), why: why.to_owned(), remedy: "give a file that `gpu-assay measure` wrote".to_owned() }
 }
 
 /// The XIDs seen during cases of families that `stay`.

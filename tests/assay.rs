@@ -164,7 +164,7 @@ fn every_outcome_is_kept_and_none_ends_the_run() {
     assert!(record.complete);
     assert!(kept[0].outcomes.is_empty() && !kept[0].complete, "the folder is tried before anything is measured");
     assert_eq!(kept.last(), Some(&record));
-    assert_eq!(Run::from_json(&record.to_json().unwrap(), Path::new("x")).unwrap(), record);
+    assert_eq!(Run::from_json(&record.to_json().unwrap(), Path::new("x")).unwrap().unsealed(), record);
 }
 
 #[test]

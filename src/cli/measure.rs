@@ -12,7 +12,7 @@ use crate::gpu;
 use crate::machine::Machine;
 use crate::measure::Outcome;
 use crate::probe::{Effort, PROBES, Probe};
-use crate::record::Run;
+use crate::record::{Run, SigningKey};
 use crate::report;
 use crate::table::{Cell, Column, Table};
 use crate::units::Seconds;
@@ -57,6 +57,8 @@ pub(super) fn record(
     default_effort: Effort,
 ) -> Result<(PathBuf, Run)> {
     let gpus = gpus(machine, &measuring.gpu)?;
+    // A key that is none is better found now than after the measurement.
+    let key = measuring.sign.as_deref().map(SigningKey::read).transpose()?;
     let path = match &measuring.output {
         Some(path) => path.clone(),
         None => results::own(&results_folder(common)?, machine),
@@ -83,11 +85,12 @@ pub(super) fn record(
     let earlier = if merges { set_aside(&path, &request, machine)? } else { None };
     let again = request.chosen.clone();
     let mut progress = Progress::new(common.no_progress);
-    let mut keep = |record: &Run| match &earlier {
-        Some(earlier) => record.after(earlier, &again).write(&path),
-        None => record.write(&path),
-    };
-    let record = assay::run(machine, request, &mut keep, &mut progress, &stop::stopped)?;
+    let whole = |record: &Run| earlier.as_ref().map_or_else(|| record.clone(), |earlier| record.after(earlier, &again));
+    let record = assay::run(machine, request, &mut |record| whole(record).write(&path), &mut progress, &stop::stopped)?;
+    // Signed is what the run ended with: a file that a killed run leaves has a digest, and nobody vouches for it.
+    if let Some(key) = key {
+        whole(&record).write_signed(&path, &key)?;
+    }
     Ok((path, record))
 }
 

@@ -18,18 +18,21 @@ use crate::units::Seconds;
 mod accuracy;
 mod compare;
 mod estimate;
+mod export;
 mod guide;
 mod inspect;
 mod measure;
 mod model;
 mod plan;
 mod progress;
+mod records;
 mod report;
 mod results;
 mod run;
 mod selftest;
 mod stop;
 mod validate;
+mod verify;
 
 /// Measures what a GPU machine really does, and plans with those numbers.
 ///
@@ -71,6 +74,12 @@ enum Command {
     Report(report::Arguments),
     /// Set machines side by side: SAME, FASTER, SLOWER or UNCLEAR per metric
     Compare(compare::Arguments),
+    /// Say whether result files are what was written, and who signed them
+    Verify(verify::Arguments),
+    /// Show the recorded machines side by side, or write the page about them
+    Records(records::Arguments),
+    /// Write a result file's numbers in the format of another program
+    Export(export::Arguments),
     /// Say how wrong the calibrated models are on somebody's measurements
     Accuracy(accuracy::Arguments),
 }
@@ -133,6 +142,10 @@ pub struct Measuring {
     /// Keep GPU UUIDs and mount points in the result file instead of digests
     #[arg(long)]
     identify: bool,
+
+    /// Sign the finished result file with this Ed25519 key: PKCS#8 PEM of `openssl genpkey -algorithm ed25519`, or a seed in hexadecimal
+    #[arg(long, value_name = "KEY")]
+    sign: Option<PathBuf>,
 }
 
 impl Measuring {
@@ -146,6 +159,7 @@ impl Measuring {
             seed: self.seed.or(before.seed),
             scratch: self.scratch.clone().or_else(|| before.scratch.clone()),
             identify: self.identify || before.identify,
+            sign: self.sign.clone().or_else(|| before.sign.clone()),
         }
     }
 
@@ -270,6 +284,9 @@ fn dispatch(cli: &Cli) -> Result<Status> {
         Some(Command::Report(arguments)) => report::report(&cli.common, arguments),
         Some(Command::Accuracy(arguments)) => accuracy::accuracy(&cli.common, arguments),
         Some(Command::Compare(arguments)) => compare::compare(&cli.common, arguments),
+        Some(Command::Records(arguments)) => records::records(&cli.common, arguments),
+        Some(Command::Export(arguments)) => export::export(&cli.common, arguments),
+        Some(Command::Verify(arguments)) => verify::verify(&cli.common, arguments),
         Some(Command::Guide(arguments)) => guide::guide(&cli.common, arguments),
         Some(Command::Selftest(arguments)) => selftest::selftest(&cli.common, &arguments.measuring.or(before), arguments),
         Some(Command::Validate(arguments)) => validate::validate(&cli.common, &arguments.measuring.or(before), arguments),

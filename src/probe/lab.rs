@@ -25,6 +25,16 @@ pub enum Effort {
     Thorough,
 }
 
+impl std::fmt::Display for Effort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Quick => "quick",
+            Self::Standard => "standard",
+            Self::Thorough => "thorough",
+        })
+    }
+}
+
 impl Effort {
     /// Sampled time that all GPU cases of a run share, for so many GPUs. Preparation and checks come on top, so this is about two thirds
     /// of the time a run may take.

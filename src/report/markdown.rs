@@ -8,23 +8,7 @@ use crate::table::{Align, Cell, Table};
 /// `table` under a third-level heading, notes as a list below. Ends in a newline.
 pub fn markdown(table: &Table) -> String {
     let mut out = format!("### {}\n\n", escape(&table.title));
-    if !table.columns().is_empty() {
-        let headers = table.columns().iter().map(|column| match &column.unit {
-            Some(unit) => escape(&format!("{} ({unit})", column.header)),
-            None => escape(&column.header),
-        });
-        line(&mut out, headers);
-        line(
-            &mut out,
-            table.columns().iter().map(|column| match column.align {
-                Align::Left => "---".to_owned(),
-                Align::Right => "---:".to_owned(),
-            }),
-        );
-        for row in table.rows() {
-            line(&mut out, row.iter().map(show));
-        }
-    }
+    grid(&mut out, table, Clone::clone);
     if !table.notes.is_empty() {
         out.push('\n');
     }
@@ -53,6 +37,27 @@ pub(super) fn page(page: &Page) -> String {
         }
     }
     out
+}
+
+/// The lines of the table alone; `lead` may make more of what stands first in a row, such as a link.
+pub(super) fn grid(out: &mut String, table: &Table, mut lead: impl FnMut(&String) -> String) {
+    if table.columns().is_empty() {
+        return;
+    }
+    let headers = table.columns().iter().map(|column| match &column.unit {
+        Some(unit) => escape(&format!("{} ({unit})", column.header)),
+        None => escape(&column.header),
+    });
+    line(out, headers);
+    let sides = table.columns().iter().map(|column| match column.align {
+        Align::Left => "---".to_owned(),
+        Align::Right => "---:".to_owned(),
+    });
+    line(out, sides);
+    for row in table.rows() {
+        let first = row.first().map(|cell| lead(&show(cell)));
+        line(out, first.into_iter().chain(row.iter().skip(1).map(show)));
+    }
 }
 
 fn line(out: &mut String, cells: impl Iterator<Item = String>) {

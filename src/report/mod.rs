@@ -1,10 +1,12 @@
-//! Renderers: a [`Table`] as terminal text, Markdown, CSV or JSON, a [`Plot`](crate::plot::Plot) as SVG, a [`Page`](page::Page) as HTML.
+//! Renderers: a [`Table`] as terminal text, Markdown, CSV or JSON, a [`Plot`](crate::plot::Plot) as SVG, a [`Page`](page::Page) as HTML; and a
+//! record in the formats of other programs.
 //!
 //! Numbers lose their units here and nowhere earlier. Text that came from outside (GPU names, mount points, anything out of a result file)
 //! may be hostile, so every renderer neutralises what its medium would obey: control characters and direction overrides in a terminal, pipes
 //! and markup in Markdown and HTML, formulas in CSV.
 
 mod accuracy;
+mod aiconfigurator;
 mod compare;
 mod csv;
 mod html;
@@ -15,7 +17,9 @@ mod markdown;
 mod markup;
 mod measurements;
 mod model;
+mod openmetrics;
 pub mod page;
+mod records;
 mod svg;
 mod text;
 mod verdict;
@@ -23,6 +27,7 @@ mod words;
 
 pub use crate::table::{Align, Cell, Column, Number, Table};
 pub use accuracy::accuracy;
+pub use aiconfigurator::aiconfigurator;
 pub use compare::{ComparisonView, comparison};
 pub use csv::csv;
 pub use html::html;
@@ -32,6 +37,8 @@ pub use junit::junit;
 pub use markdown::markdown;
 pub use measurements::measurements;
 pub use model::{model, models};
+pub use openmetrics::openmetrics;
+pub use records::{Entry, records, records_page};
 pub use text::text;
 pub use verdict::{verdict_line, verdict_tables, verdict_text};
 pub use words::{bar, escaped, sparkline, width};
