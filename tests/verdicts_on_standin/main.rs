@@ -152,19 +152,19 @@ fn every_fault_is_found_and_named() {
     documented("faults", &table);
 }
 
-/// The table between its marks in the documentation is this one.
+/// The table between its marks in the documentation has this one's rows; with `GPU_ASSAY_WRITE_DOCS=1` it becomes this one. Counts are not compared:
+/// what NVML was asked in time depends on how busy the processor is.
 fn documented(name: &str, table: &str) {
-    if seeds().len() as u64 != SEEDS {
-        return;
-    }
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verdicts.md");
     let text = std::fs::read_to_string(&path).unwrap_or_default();
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->"));
     let Some((before, rest)) = text.split_once(&begin) else { panic!("docs/verdicts.md has no {begin}") };
     let Some((inside, after)) = rest.split_once(&end) else { panic!("docs/verdicts.md has no {end}") };
     if std::env::var_os("GPU_ASSAY_WRITE_DOCS").is_some() {
+        assert_eq!(seeds().len() as u64, SEEDS, "the documentation has tables of {SEEDS} seeds");
         std::fs::write(&path, format!("{before}{begin}{table}{end}{after}")).unwrap();
     } else {
-        assert_eq!(inside, table, "docs/verdicts.md is stale: run this test with GPU_ASSAY_WRITE_DOCS=1");
+        let first = |table: &str| table.lines().filter_map(|row| Some(row.split('|').nth(1)?.trim().to_owned())).collect::<Vec<_>>();
+        assert_eq!(first(inside), first(table), "docs/verdicts.md is stale: run this test with GPU_ASSAY_WRITE_DOCS=1");
     }
 }

@@ -12,7 +12,7 @@ use crate::stats::Interval;
 use crate::units::{BytesPerSecond, FlopsPerSecond, Seconds};
 use crate::verdict::Reading;
 
-/// Of the interval of a change: high enough for two dozen metrics at once, as [`super`] argues, and low enough for the nine samples that the
+/// Of the interval of a change: high enough for two dozen metrics at once, as the essay of `verdict::compare` argues, and low enough for the nine samples that the
 /// quickest measurement takes.
 pub const CONFIDENCE: f64 = 0.99;
 
