@@ -22,8 +22,8 @@ use gpu_assay::lang::Lang;
 use gpu_assay::record::Run;
 use gpu_assay::verdict::{Assessment, Evidence, Expectation, Policy, Status, Verdict, assess};
 
-/// Seeds of the tables in the documentation; fewer with `GPU_ASSAY_SEEDS`, to try something out.
-const SEEDS: u64 = 20;
+/// Seeds that every run takes; `GPU_ASSAY_SEEDS=20` takes more, which is half an hour on two processors.
+const SEEDS: u64 = 2;
 
 fn seeds() -> Vec<u64> {
     let wanted = std::env::var("GPU_ASSAY_SEEDS").ok().and_then(|count| count.parse().ok());
@@ -161,7 +161,6 @@ fn documented(name: &str, table: &str) {
     let Some((before, rest)) = text.split_once(&begin) else { panic!("docs/verdicts.md has no {begin}") };
     let Some((inside, after)) = rest.split_once(&end) else { panic!("docs/verdicts.md has no {end}") };
     if std::env::var_os("GPU_ASSAY_WRITE_DOCS").is_some() {
-        assert_eq!(seeds().len() as u64, SEEDS, "the documentation has tables of {SEEDS} seeds");
         std::fs::write(&path, format!("{before}{begin}{table}{end}{after}")).unwrap();
     } else {
         let first = |table: &str| table.lines().filter_map(|row| Some(row.split('|').nth(1)?.trim().to_owned())).collect::<Vec<_>>();
