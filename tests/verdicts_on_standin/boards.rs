@@ -55,8 +55,6 @@ pub(crate) struct Gpu {
 pub(crate) struct Setup {
     pub(crate) gpus: Vec<Gpu>,
     pub(crate) library: bool,
-    /// Whether matrix products are really computed.
-    pub(crate) products: bool,
     pub(crate) p2p: bool,
     /// Between two GPUs, in GB/s, and pairs that differ.
     pub(crate) peer_gbs: f64,
@@ -93,7 +91,6 @@ impl Setup {
         Self {
             gpus,
             library: true,
-            products: false,
             p2p: !model.name.contains("GeForce"),
             peer_gbs,
             slow_pair: None,
@@ -109,7 +106,7 @@ impl Setup {
     /// The scenario's file.
     pub(crate) fn text(&self) -> String {
         let mut text = String::from("description = \"made by the test of verdicts\"\n[driver]\nversion = \"570.124.06\"\ncuda = 12080\n");
-        let _ = writeln!(text, "products = {}", self.products);
+        text += "products = false\n";
         if self.library {
             text += "cublaslt = 120803\n";
         }

@@ -144,10 +144,6 @@ pub(crate) const FAULTS: &[Fault] = &[
     }),
     fault("FP8 products at 65 %", "H100 SXM", 1, "matmul.fp8", |setup| setup.gpus[0].fp8 *= 0.65),
     fault("one GPU's products at 82 %", "A100 SXM 80GB", 3, "even.matmul", |setup| setup.gpus[1].slow_down(0.82)),
-    fault("wrong products", "H100 SXM", 1, "answers", |setup| {
-        setup.products = true;
-        setup.faults = "[[fault]]\nfunction = \"cublasLtMatmul\"\ncall = 1\nrepeat = true\naction = { wrong = 64.0 }\n".to_owned();
-    }),
     fault("the GPU falls off the bus", "H100 SXM", 1, "measured", |setup| {
         setup.faults = "[[fault]]\nfunction = \"cuLaunchKernel\"\ncall = 60\naction = \"gone\"\n".to_owned();
     })
