@@ -1,53 +1,17 @@
 //! `gpu-assay estimate` as a script sees it: keys, sums, verdicts, exit codes, advice that holds, and errors for every impossible wish.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+mod program;
 
 use gpu_assay::catalog::Catalog;
+use program::{program, refused, run};
 use serde_json::Value;
+use std::fs;
 
-/// The program in a folder of its own: no records, no catalog of a user's.
-fn program(folder: &Path, arguments: &str) -> Output {
-    // A word in quotes may hold spaces.
-    let words = arguments.split('\'').enumerate().flat_map(|(index, piece)| match index % 2 {
-        0 => piece.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
-        _ => vec![piece.to_owned()],
-    });
-    Command::new(env!("CARGO_BIN_EXE_gpu-assay"))
-        .current_dir(folder)
-        .env("TMPDIR", folder)
-        .env("HOME", folder)
-        .env_remove("XDG_DATA_HOME")
-        .env_remove("XDG_CONFIG_HOME")
-        .env_remove("LD_LIBRARY_PATH")
-        .stdin(Stdio::null())
-        .args(words)
-        .output()
-        .unwrap()
-}
-
-fn run(arguments: &str) -> Output {
-    let folder = tempfile::tempdir().unwrap();
-    program(folder.path(), arguments)
-}
-
+/// What an estimate says as JSON.
 #[track_caller]
 fn json(arguments: &str) -> Value {
-    let output = run(&format!("{arguments} --format json"));
-    assert_eq!(output.status.code(), Some(0), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-#[track_caller]
-fn refused(arguments: &str, said: &str) {
-    let output = run(arguments);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{arguments}: {stderr}");
-    assert!(stderr.contains(said), "{arguments}: {stderr}");
-    assert!(stderr.starts_with("gpu-assay: ") && stderr.trim_end().lines().count() == 1, "{arguments}: not one line: {stderr}");
-    assert!(output.stdout.is_empty(), "{arguments}");
+    program::json(arguments, 0)
 }
 
 const PARTS: [&str; 7] =

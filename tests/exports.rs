@@ -20,6 +20,16 @@ for family in families:
         print(sample.name, sorted(sample.labels.items()), sample.value)
 ";
 
+/// Reads JUnit XML as CI systems' tools do, prints counts and the first failure.
+const JUNIT: &str = "
+import sys
+from junitparser import JUnitXml
+suites = JUnitXml.fromstring(sys.stdin.buffer.read())
+cases = [case for suite in suites for case in suite]
+failed = [case for case in cases if any(type(one).__name__ == 'Failure' for one in case.result)]
+print(suites.tests, suites.failures, len(cases), len(failed), failed[0].classname, '|', failed[0].result[0].message)
+";
+
 /// Reads YAML as aiconfigurator does.
 const YAML: &str = "import json, sys, yaml; print(json.dumps(yaml.safe_load(sys.stdin)))";
 
@@ -171,4 +181,20 @@ fn records_show_shares_of_the_datasheet_and_name_what_they_leave_out() {
     assert_eq!(row["gpus"], "NVIDIA H200 (SIMULATED)");
     assert_eq!(row["digest"], "absent");
     assert_eq!(program(&["records", "/nowhere/at/all"]).status.code(), Some(2));
+}
+
+#[test]
+fn junit_is_what_ci_systems_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("checks.xml");
+    let (record, results) = (h200(), folder.path().join("none"));
+    let paths = [record.to_str().unwrap(), file.to_str().unwrap(), results.to_str().unwrap()];
+    let output = program(&["validate", "--expect", "H100 SXM", "--record", paths[0], "--junit", paths[1], "--results", paths[2]]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let Some(read) = by_python("junitparser", JUNIT, &fs::read_to_string(&file).unwrap()) else { return };
+    let words: Vec<&str> = read.split_whitespace().collect();
+    // Tests and failures as the file counts them, and as there are.
+    assert_eq!((words[0], words[1]), (words[2], words[3]), "{read}");
+    assert_eq!((words[1], words[4]), ("2", "gpu.name"), "{read}");
+    assert!(read.contains("seen H200 SXM; expected H100 SXM"), "{read}");
 }

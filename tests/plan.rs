@@ -1,46 +1,10 @@
 //! `gpu-assay plan` as a script sees it: keys, exit codes, agreement with `estimate`, and errors for impossible wishes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
-use std::process::{Command, Output, Stdio};
+mod program;
 
+use program::{json, refused, run};
 use serde_json::Value;
-
-/// The program in a folder of its own: no records, no catalog of a user's.
-fn run(arguments: &str) -> Output {
-    let folder = tempfile::tempdir().unwrap();
-    // A word in quotes may hold spaces.
-    let words = arguments.split('\'').enumerate().flat_map(|(index, piece)| match index % 2 {
-        0 => piece.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
-        _ => vec![piece.to_owned()],
-    });
-    Command::new(env!("CARGO_BIN_EXE_gpu-assay"))
-        .current_dir(folder.path())
-        .env("TMPDIR", folder.path())
-        .env("HOME", folder.path())
-        .env_remove("XDG_DATA_HOME")
-        .env_remove("XDG_CONFIG_HOME")
-        .env_remove("LD_LIBRARY_PATH")
-        .stdin(Stdio::null())
-        .args(words)
-        .output()
-        .unwrap()
-}
-
-#[track_caller]
-fn json(arguments: &str, code: i32) -> Value {
-    let output = run(&format!("{arguments} --format json"));
-    assert_eq!(output.status.code(), Some(code), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-#[track_caller]
-fn refused(arguments: &str, said: &str) {
-    let output = run(arguments);
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{arguments}: {stderr}");
-    assert!(stderr.contains(said), "{arguments}: {stderr}");
-    assert!(stderr.starts_with("gpu-assay: ") && stderr.trim_end().lines().count() == 1, "{arguments}: not one line: {stderr}");
-}
 
 const LORA: &str = "plan train --model llama-3.2-1b --method lora --steps 1000 --max-gpus 8";
 

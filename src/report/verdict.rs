@@ -78,7 +78,7 @@ fn counts(assessment: &Assessment, lang: Lang) -> String {
     format!("  {}", said.join(" · "))
 }
 
-const fn sign(status: Status) -> &'static str {
+pub(super) const fn sign(status: Status) -> &'static str {
     match status {
         Status::Failure => "✗",
         Status::Unknown => "?",
@@ -88,47 +88,58 @@ const fn sign(status: Status) -> &'static str {
     }
 }
 
-/// Findings of one kind and status, and what they expect; the worst stands for all of them.
-fn alike(findings: &[Finding]) -> Vec<Vec<&Finding>> {
-    let mut groups: Vec<Vec<&Finding>> = Vec::new();
-    for finding in findings {
-        let same = |group: &&mut Vec<&Finding>| {
-            let first = &group[0].check;
-            (first.id, first.status, &first.expected) == (finding.check.id, finding.check.status, &finding.check.expected)
-        };
-        match groups.iter_mut().find(same) {
-            Some(group) => group.push(finding),
-            None => groups.push(vec![finding]),
-        }
+/// Findings of one kind and status that expect the same, told once.
+pub(super) struct Alike<'a> {
+    /// The worst, which stands for all.
+    pub(super) worst: &'a Finding,
+    others: Vec<About>,
+}
+
+impl Alike<'_> {
+    /// What the others are about, in order; empty where there are none.
+    pub(super) fn likewise(&self) -> String {
+        self.others.iter().map(About::to_string).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Eight GPUs that fail alike are one thing to read.
+pub(super) fn alike(findings: &[Finding]) -> Vec<Alike<'_>> {
     let value = |finding: &Finding| finding.check.measured.as_ref().map_or(0.0, |reading| reading.value);
-    for group in &mut groups {
-        group.sort_by(|a, b| value(a).total_cmp(&value(b)));
+    let mut groups: Vec<Alike<'_>> = Vec::new();
+    for finding in findings {
+        let key = |finding: &Finding| (finding.check.id, finding.check.status, finding.check.expected.clone());
+        match groups.iter_mut().find(|group| key(group.worst) == key(finding)) {
+            Some(group) => {
+                let better = if value(finding) < value(group.worst) { std::mem::replace(&mut group.worst, finding) } else { finding };
+                group.others.push(better.check.about);
+                group.others.sort();
+            }
+            None => groups.push(Alike { worst: finding, others: Vec::new() }),
+        }
     }
     groups
 }
 
-fn paragraph(alike: &[&Finding], lang: Lang) -> Vec<String> {
-    let finding = alike[0];
+/// What the others of a group are called.
+pub(super) const LIKEWISE: Text = Text::new("likewise", "마찬가지");
+
+fn paragraph(alike: &Alike<'_>, lang: Lang) -> Vec<String> {
+    let finding = alike.worst;
     let Finding { check, .. } = finding;
-    let mut others: Vec<About> = alike[1..].iter().map(|finding| finding.check.about).collect();
-    others.sort();
     let dcgm = finding.dcgm.map_or_else(String::new, |name| format!(", {name}"));
     let mut lines = vec![format!("{} {}  [{}{dcgm}]", sign(check.status), finding.title, check.id)];
     lines.push(format!("    {}", evidence(check, lang)));
-    if !others.is_empty() {
-        let names: Vec<String> = others.iter().map(About::to_string).collect();
-        lines.push(format!("    {}: {}", Text::new("likewise", "마찬가지").get(lang), names.join(", ")));
-    }
-    if let Some(cost) = &finding.cost {
-        lines.push(format!("    {}", Text::new("costs", "손해").get(lang).to_owned() + ": " + cost));
-    }
-    if let Some(accepted) = &finding.accepted {
-        lines.push(format!("    {}: {accepted}", Status::Accepted.text().get(lang)));
-    }
-    lines.push(format!("    {}: {}", Text::new("what to do", "할 일").get(lang), finding.remedy));
+    let mut line = |name: Text, text: &str| {
+        if !text.is_empty() {
+            lines.push(format!("    {}: {text}", name.get(lang)));
+        }
+    };
+    line(LIKEWISE, &alike.likewise());
+    line(Text::new("costs", "손해"), finding.cost.as_deref().unwrap_or_default());
+    line(Status::Accepted.text(), finding.accepted.as_deref().unwrap_or_default());
+    line(Text::new("what to do", "할 일"), &finding.remedy);
     if check.status != Status::Unknown {
-        lines.push(format!("    {}: {}", Text::new("for the provider", "제공자에게").get(lang), finding.sentence));
+        line(Text::new("for the provider", "제공자에게"), &finding.sentence);
     }
     lines
 }
@@ -141,18 +152,23 @@ fn evidence(check: &Check, lang: Lang) -> String {
     } else {
         format!("; {} {}", Text::new("expected", "기대").get(lang), check.expected)
     };
-    let limit = check.band.as_ref().map_or_else(String::new, |band| {
-        let (limit, fails) = if band.failure > 0.0 { (band.failure, true) } else { (band.warning, false) };
-        let share = limit / band.reference * 100.0;
-        let from = band.from.first().map_or("", String::as_str);
-        match (lang, fails) {
-            (Lang::En, true) => format!(" (fails below {share:.0} % of it; {}: {from})", band.basis),
-            (Lang::En, false) => format!(" (warns below {share:.0} % of it; {}: {from})", band.basis),
-            (Lang::Ko, true) => format!(" ({share:.0} % 아래면 이상; {}: {from})", band.basis),
-            (Lang::Ko, false) => format!(" ({share:.0} % 아래면 주의; {}: {from})", band.basis),
-        }
-    });
+    let limit = limit(check, lang);
+    let limit = if limit.is_empty() { limit } else { format!(" ({limit})") };
     format!("{seen}{expected}{limit}")
+}
+
+/// The limit that decided, with the basis and the source of what was expected; empty where there is no band.
+pub(super) fn limit(check: &Check, lang: Lang) -> String {
+    let Some(band) = &check.band else { return String::new() };
+    let (limit, fails) = if band.failure > 0.0 { (band.failure, true) } else { (band.warning, false) };
+    let share = limit / band.reference * 100.0;
+    let from = band.from.first().map_or("", String::as_str);
+    match (lang, fails) {
+        (Lang::En, true) => format!("fails below {share:.0} % of it; {}: {from}", band.basis),
+        (Lang::En, false) => format!("warns below {share:.0} % of it; {}: {from}", band.basis),
+        (Lang::Ko, true) => format!("{share:.0} % 아래면 이상; {}: {from}", band.basis),
+        (Lang::Ko, false) => format!("{share:.0} % 아래면 주의; {}: {from}", band.basis),
+    }
 }
 
 /// Every check as a table, for documents and spreadsheets.
@@ -160,7 +176,8 @@ pub fn verdict_tables(assessment: &Assessment, lang: Lang) -> Vec<Table> {
     vec![findings(assessment, lang), checks(assessment, lang)]
 }
 
-fn findings(assessment: &Assessment, lang: Lang) -> Table {
+/// What did not pass, as a table; its title carries the verdict.
+pub(super) fn findings(assessment: &Assessment, lang: Lang) -> Table {
     let words = [
         Column::text("status", Text::new("status", "판정").get(lang)),
         Column::text("check", Text::new("check", "검사").get(lang)),
@@ -190,7 +207,8 @@ fn findings(assessment: &Assessment, lang: Lang) -> Table {
     table
 }
 
-fn checks(assessment: &Assessment, lang: Lang) -> Table {
+/// Every check, as a table.
+pub(super) fn checks(assessment: &Assessment, lang: Lang) -> Table {
     let columns = [
         Column::text("status", Text::new("status", "판정").get(lang)),
         Column::text("check", Text::new("check", "검사").get(lang)),

@@ -34,6 +34,7 @@ pub use rising::RisingDecode;
 use super::Prediction;
 use crate::catalog::GpuModel;
 use crate::units::Seconds;
+use crate::workload::operations::AttentionWork;
 use decode::Kernels;
 use device::Device;
 use fit::{Fitted, Sample, Term, Terms};
@@ -60,6 +61,19 @@ pub struct AttentionShape {
 }
 
 impl AttentionShape {
+    /// Of a workload's attention.
+    pub const fn of(work: &AttentionWork) -> Self {
+        Self {
+            batch: work.sequences,
+            queries: work.queries,
+            context: work.context,
+            heads: work.heads,
+            kv_heads: work.kv_heads,
+            head_dim: work.head_dim,
+            window: work.window,
+        }
+    }
+
     /// `tokens` tokens of each of `batch` new sequences, causal.
     pub const fn prefill(batch: u64, tokens: u64, heads: u64, kv_heads: u64, head_dim: u64) -> Self {
         Self { batch, queries: tokens, context: tokens, heads, kv_heads, head_dim, window: None }

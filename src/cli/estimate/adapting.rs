@@ -1,10 +1,11 @@
-//! What a training method needs besides its name: adapters, the form of 4 bits, the width of gradients.
+//! What `estimate` and `plan` both ask about a training: what its method needs besides its name (adapters, the form of 4 bits, the width of
+//! gradients), and whose code runs it.
 
 use clap::Args;
 
 use super::words::{self, MethodWord, TargetsWord};
 use crate::error::{Error, Result};
-use crate::workload::{Adapters, Method, Quantised, Targets};
+use crate::workload::{Adapters, AttentionKernel, CrossEntropy, Framework, Method, Quantised, Targets};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Adapting {
@@ -31,6 +32,22 @@ pub(in crate::cli) struct Adapting {
     /// Keep the gradients of full-mixed in FP32
     #[arg(long)]
     pub(in crate::cli) fp32_gradients: bool,
+}
+
+/// Whose code trains, and with which kernels.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Code {
+    /// Attention's kernel: flash, eager, masked (flash with padding) [default: flash]
+    #[arg(long, value_name = "KERNEL", value_parser = words::attention)]
+    pub(in crate::cli) attention: Option<AttentionKernel>,
+
+    /// How the loss is computed: full, chunked, in-place, fused [default: full]
+    #[arg(long, value_name = "HOW", value_parser = words::cross_entropy)]
+    pub(in crate::cli) cross_entropy: Option<CrossEntropy>,
+
+    /// Whose code trains: hugging-face, megatron, lightning [default: hugging-face]
+    #[arg(long, value_name = "NAME", value_parser = words::framework)]
+    pub(in crate::cli) framework: Option<Framework>,
 }
 
 impl Adapting {

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::super::{Common, Format, Status, catalog_of, print, print_tables};
-use super::adapting::Adapting;
+use super::adapting::{Adapting, Code};
 use super::cost::Job;
 use super::show::{Estimate, show};
 use super::time::Time;
@@ -54,17 +54,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "WHAT", value_parser = words::checkpointing)]
     checkpointing: Option<Checkpointing>,
 
-    /// Attention's kernel: flash, eager, masked (flash with padding) [default: flash]
-    #[arg(long, value_name = "KERNEL", value_parser = words::attention)]
-    attention: Option<AttentionKernel>,
-
-    /// How the loss is computed: full, chunked, in-place, fused [default: full]
-    #[arg(long, value_name = "HOW", value_parser = words::cross_entropy)]
-    cross_entropy: Option<CrossEntropy>,
-
-    /// Whose code trains: hugging-face, megatron, lightning [default: hugging-face]
-    #[arg(long, value_name = "NAME", value_parser = words::framework)]
-    framework: Option<Framework>,
+    #[command(flatten)]
+    code: Code,
 
     /// GPUs altogether [default: those of the instance, else tensor × pipeline degree]
     #[arg(long, value_name = "N")]
@@ -193,10 +184,10 @@ impl Arguments {
         Ok(Training {
             optimizer: self.optimizer,
             checkpointing: self.checkpointing.unwrap_or(usual.checkpointing),
-            attention: self.attention.unwrap_or(usual.attention),
-            cross_entropy: self.cross_entropy.unwrap_or(usual.cross_entropy),
+            attention: self.code.attention.unwrap_or(usual.attention),
+            cross_entropy: self.code.cross_entropy.unwrap_or(usual.cross_entropy),
             grad_accum: self.grad_accum.unwrap_or(usual.grad_accum),
-            framework: self.framework.unwrap_or(usual.framework),
+            framework: self.code.framework.unwrap_or(usual.framework),
             parallel: Parallel {
                 gpus: self.gpus.or(gpus).unwrap_or_else(|| tensor.saturating_mul(pipeline).max(1)),
                 data: self.parallel.unwrap_or(Data::Ddp),
@@ -250,9 +241,9 @@ impl Arguments {
             ("--steps", self.steps.is_some()),
             ("--tokens", self.tokens.is_some()),
             ("--load-ms", self.load_ms.is_some()),
-            ("--attention", self.attention.is_some_and(|kernel| kernel != AttentionKernel::Flash)),
-            ("--cross-entropy", self.cross_entropy.is_some_and(|loss| loss != CrossEntropy::Full)),
-            ("--framework", self.framework.is_some_and(|framework| framework != Framework::HuggingFace)),
+            ("--attention", self.code.attention.is_some_and(|kernel| kernel != AttentionKernel::Flash)),
+            ("--cross-entropy", self.code.cross_entropy.is_some_and(|loss| loss != CrossEntropy::Full)),
+            ("--framework", self.code.framework.is_some_and(|framework| framework != Framework::HuggingFace)),
             ("--gpus", self.gpus.is_some_and(|gpus| gpus != 1)),
             ("--parallel", self.parallel.is_some_and(|data| data != Data::Ddp)),
             ("--tp", self.tp.is_some_and(|degree| degree != 1)),

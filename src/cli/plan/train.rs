@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::super::estimate::adapting::Adapting;
+use super::super::estimate::adapting::{Adapting, Code};
 use super::super::estimate::model::ModelArguments;
 use super::super::estimate::words::{self, MethodWord};
 use super::super::{Common, Status};
@@ -10,7 +10,7 @@ use super::{Market, show, status};
 use crate::error::{Error, Result};
 use crate::estimate::plan::{Choices, Limits, TrainingGoal, train as search};
 use crate::units::{Seconds, Usd};
-use crate::workload::{AttentionKernel, Checkpointing, CrossEntropy, Data, Framework, Method, Offload, Optimizer, Parallel, Training};
+use crate::workload::{Checkpointing, Data, Method, Offload, Optimizer, Parallel, Training};
 
 #[derive(Debug, Args)]
 // A negative number is then a wrong value of its option, not an unknown option.
@@ -85,17 +85,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "WHAT", value_parser = words::offload)]
     offload: Option<Offload>,
 
-    /// Attention's kernel: flash, eager, masked (flash with padding) [default: flash]
-    #[arg(long, value_name = "KERNEL", value_parser = words::attention)]
-    attention: Option<AttentionKernel>,
-
-    /// How the loss is computed: full, chunked, in-place, fused [default: full]
-    #[arg(long, value_name = "HOW", value_parser = words::cross_entropy)]
-    cross_entropy: Option<CrossEntropy>,
-
-    /// Whose code trains: hugging-face, megatron, lightning [default: hugging-face]
-    #[arg(long, value_name = "NAME", value_parser = words::framework)]
-    framework: Option<Framework>,
+    #[command(flatten)]
+    code: Code,
 }
 
 pub(super) fn train(common: &Common, arguments: &Arguments) -> Result<Status> {
@@ -133,9 +124,9 @@ impl Arguments {
         let usual = Training::new(first, 1, self.seq);
         let setting = Training {
             optimizer: self.optimizer,
-            attention: self.attention.unwrap_or(usual.attention),
-            cross_entropy: self.cross_entropy.unwrap_or(usual.cross_entropy),
-            framework: self.framework.unwrap_or(usual.framework),
+            attention: self.code.attention.unwrap_or(usual.attention),
+            cross_entropy: self.code.cross_entropy.unwrap_or(usual.cross_entropy),
+            framework: self.code.framework.unwrap_or(usual.framework),
             parallel: Parallel::ONE,
             ..usual
         };

@@ -239,7 +239,7 @@ impl Speeds {
         what: fn(&AttentionModel, &AttentionShape) -> Prediction,
     ) -> Prediction {
         let Some(model) = &self.attention else { return Prediction::within(Seconds(0.0), 1.0, true) };
-        let found = what(model, &shape(work));
+        let found = what(model, &AttentionShape::of(work));
         // Where every token sees every other there are twice as many pairs; numbers twice as wide take twice as long.
         let pairs = if work.causal { 1.0 } else { 2.0 };
         let faster = self.factors[What::Compute as usize].min(self.factors[What::Memory as usize]);
@@ -412,18 +412,5 @@ impl Speeds {
         let mut speeds = self.clone();
         speeds.factors[what as usize] *= factor;
         speeds
-    }
-}
-
-/// The shape of `work` as the calibration's model takes it.
-const fn shape(work: &AttentionWork) -> AttentionShape {
-    AttentionShape {
-        batch: work.sequences,
-        queries: work.queries,
-        context: work.context,
-        heads: work.heads,
-        kv_heads: work.kv_heads,
-        head_dim: work.head_dim,
-        window: work.window,
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::lang::{Lang, Text};
 use crate::report::markup::Markup;
-use crate::verdict::{Assessment, Finding, Status, Verdict};
+use crate::report::verdict::{Alike, LIKEWISE, alike, limit, sign as mark};
+use crate::verdict::{Assessment, Verdict};
 
 /// Findings shown; the table of all checks has the rest.
 const MOST_FINDINGS: usize = 100;
@@ -26,7 +27,7 @@ pub(super) fn verdict(out: &mut Markup, assessment: &Assessment, lang: Lang) {
         return;
     }
     out.block("ul", &[("class", "findings")], |out| {
-        assessment.findings.iter().take(MOST_FINDINGS).for_each(|finding| self::finding(out, finding, lang));
+        alike(&assessment.findings).iter().take(MOST_FINDINGS).for_each(|group| finding(out, group, lang));
     });
 }
 
@@ -38,17 +39,8 @@ const fn sign(verdict: Verdict) -> &'static str {
     }
 }
 
-const fn mark(status: Status) -> &'static str {
-    match status {
-        Status::Pass => "✓",
-        Status::Ignored | Status::Accepted => "–",
-        Status::Warning => "!",
-        Status::Unknown => "?",
-        Status::Failure => "✗",
-    }
-}
-
-fn finding(out: &mut Markup, finding: &Finding, lang: Lang) {
+fn finding(out: &mut Markup, alike: &Alike<'_>, lang: Lang) {
+    let finding = alike.worst;
     let check = &finding.check;
     let class = format!("finding {}", check.status.word());
     out.block("li", &[("class", &class)], |out| {
@@ -65,6 +57,8 @@ fn finding(out: &mut Markup, finding: &Finding, lang: Lang) {
             };
             row(Text::new("seen", "확인값"), &check.seen);
             row(Text::new("expected", "기대값"), &check.expected);
+            row(Text::new("the limit", "한계"), &limit(check, lang));
+            row(LIKEWISE, &alike.likewise());
             row(Text::new("what it costs", "손해"), finding.cost.as_deref().unwrap_or_default());
             row(Text::new("what to do", "할 일"), &finding.remedy);
             row(Text::new("for the provider", "제공자에게"), &finding.sentence);

@@ -29,8 +29,6 @@ use crate::table::Table;
 use crate::verdict::Assessment;
 use crate::workload::Model;
 
-pub use verdict::findings;
-
 /// A machine that the report is about.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
@@ -237,7 +235,7 @@ impl Item {
         match self {
             Self::Table(table) => tables.push(table.clone()),
             Self::Plot(plot) => tables.push(plot.table()),
-            Self::Verdict(assessment) => tables.push(findings(assessment, lang)),
+            Self::Verdict(assessment) => tables.push(super::verdict::findings(assessment, lang)),
             Self::Folded { items, .. } => items.iter().for_each(|item| item.tables(lang, tables)),
             Self::Words(_) | Self::Command(_) => {}
         }

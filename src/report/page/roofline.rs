@@ -135,7 +135,7 @@ fn operations(source: &Source<'_>, calibration: &Calibration, gpu: &GpuCalibrati
     if let Some(model) = gpu.model(source.catalog).and_then(AttentionModel::assumed) {
         let work = layer.attention;
         let name = Text::new("attention", "어텐션").get(source.lang);
-        points.push(predicted(work.flops().0 / attention_bytes(&work), work.flops().0, model.time(&attention_shape(&work)), name));
+        points.push(predicted(work.flops().0 / attention_bytes(&work), work.flops().0, model.time(&AttentionShape::of(&work)), name));
     }
     points
 }
@@ -167,18 +167,6 @@ fn products(layer: &Layer, model: &Model, tokens: &Tokens) -> Vec<Product> {
 fn attention_bytes(work: &AttentionWork) -> f64 {
     let vectors = 2 * work.queries * work.heads + 2 * work.context * work.kv_heads;
     (work.sequences * vectors * work.head_dim * 2) as f64
-}
-
-const fn attention_shape(work: &AttentionWork) -> AttentionShape {
-    AttentionShape {
-        batch: work.sequences,
-        queries: work.queries,
-        context: work.context,
-        heads: work.heads,
-        kv_heads: work.kv_heads,
-        head_dim: work.head_dim,
-        window: work.window,
-    }
 }
 
 /// What a product is for, in a word or two.

@@ -2,8 +2,9 @@
 
 use super::{Item, Topic};
 use crate::lang::{Lang, Text};
+use crate::report::verdict::checks;
 use crate::table::{Cell, Column, Number, Table};
-use crate::verdict::{Assessment, Check, kind};
+use crate::verdict::Assessment;
 
 pub(super) const TOPIC: Topic = Topic {
     id: "verdict",
@@ -20,54 +21,6 @@ pub(super) const TOPIC: Topic = Topic {
         items
     },
 };
-
-/// What did not pass, as a table; its title carries the verdict.
-pub fn findings(assessment: &Assessment, lang: Lang) -> Table {
-    let what = |text: Text| text.get(lang);
-    let title = Text::new("Verdict on {}: {}", "{} 판정: {}").fill(lang, &[&assessment.expected, &assessment.verdict.text().get(lang)]);
-    let columns = [
-        Column::text("status", what(Text::new("status", "상태"))),
-        Column::text("check", what(Text::new("check", "검사"))),
-        Column::text("about", what(Text::new("of what", "대상"))),
-        Column::text("finding", what(Text::new("finding", "발견"))),
-        Column::text("seen", what(Text::new("seen", "확인값"))),
-        Column::text("expected", what(Text::new("expected", "기대값"))),
-        Column::text("remedy", what(Text::new("what to do", "할 일"))),
-    ];
-    let mut table = Table::new(title, columns).in_lang(lang);
-    for finding in &assessment.findings {
-        let check = &finding.check;
-        table.row([
-            Cell::text(check.status.text().get(lang)),
-            Cell::text(check.id),
-            Cell::text(check.about.to_string()),
-            Cell::text(&finding.title),
-            Cell::text(&check.seen),
-            Cell::text(&check.expected),
-            Cell::text(&finding.remedy),
-        ]);
-    }
-    table
-}
-
-fn checks(assessment: &Assessment, lang: Lang) -> Table {
-    let what = |text: Text| text.get(lang);
-    let columns = [
-        Column::text("status", what(Text::new("status", "상태"))),
-        Column::text("check", what(Text::new("check", "검사"))),
-        Column::text("about", what(Text::new("of what", "대상"))),
-        Column::text("asks", what(Text::new("what is asked", "확인 내용"))),
-        Column::text("seen", what(Text::new("seen", "확인값"))),
-        Column::text("expected", what(Text::new("expected", "기대값"))),
-    ];
-    let mut table = Table::new(what(Text::new("Every check", "모든 검사")), columns).in_lang(lang);
-    for Check { id, about, status, seen, expected, .. } in &assessment.checks {
-        let asks = kind(id).map_or("", |kind| kind.asks.get(lang));
-        let cells = [status.text().get(lang), id, &about.to_string(), asks, seen, expected];
-        table.row(cells.map(Cell::text));
-    }
-    table
-}
 
 /// What the whole machine offers, and what that costs.
 fn effective(assessment: &Assessment, lang: Lang) -> Table {
