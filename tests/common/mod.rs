@@ -68,11 +68,11 @@ pub fn scenario(name: &str) -> String {
     std::fs::read_to_string(Standin::scenarios().join(format!("{name}.toml"))).unwrap()
 }
 
-/// The machine of a scenario at its full size, whose products nobody computes.
+/// The machine of a scenario at its full size, whose products nobody computes and whose memory nobody fills.
 pub fn full_size(scenario: &str) -> String {
     let sized = |line: &&str| !line.starts_with("scale = ") && !line.starts_with("l2_scale = ");
     let text: Vec<&str> = scenario.lines().filter(sized).collect();
-    text.join("\n").replacen("[driver]", "[driver]\nproducts = false", 1)
+    text.join("\n").replacen("[driver]", "[driver]\nproducts = false\npatterns = false", 1)
 }
 
 /// What `gpu-assay measure` with these arguments records on the machine of `scenario`.

@@ -74,7 +74,8 @@ impl Machine {
 
     fn execute(&mut self, task: &Task, launch: &Launch, effect: &Effect) {
         let of_a_product = ["gemm_", "matvec_", "fill_uniform_"].iter().any(|start| launch.name.starts_with(start));
-        if of_a_product && !self.scenario.driver.products && task.damage.is_none() {
+        let idle = of_a_product && !self.scenario.driver.products || launch.name.ends_with("_pattern") && !self.scenario.driver.patterns;
+        if idle && task.damage.is_none() {
             return;
         }
         let mut key: Key = (launch.name, launch.arguments.clone());

@@ -84,6 +84,10 @@ pub struct Driver {
     /// of full size need.
     #[serde(default = "yes")]
     pub products: bool,
+    /// Whether memory holds the patterns of its test: off, filling and verifying take time and touch nothing, as a machine has less memory than a
+    /// stand-in of full size says.
+    #[serde(default = "yes")]
+    pub patterns: bool,
     /// GPUs in the order in which NVML counts them; CUDA's order when empty.
     #[serde(default)]
     pub nvml_order: Vec<usize>,
