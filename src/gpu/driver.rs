@@ -208,7 +208,7 @@ fn read_device(api: &Api, ordinal: c_int) -> Result<Device> {
     let attribute = |attribute| read_attribute(api, raw, attribute).doing(doing);
     Ok(Device {
         ordinal: unsigned(ordinal),
-        uuid: uuid_text(&uuid.bytes.map(c_char::cast_unsigned), name.contains(" MIG ")),
+        uuid: uuid_text(&uuid.bytes.map(byte_of), name.contains(" MIG ")),
         name,
         pci_address,
         compute_capability: (attribute(Attribute::ComputeMajor)?, attribute(Attribute::ComputeMinor)?),
@@ -234,9 +234,14 @@ fn length_of(text: &[c_char]) -> c_int {
     c_int::try_from(text.len()).unwrap_or(c_int::MAX)
 }
 
+/// C's `char` has a sign on x86-64 and none on 64-bit Arm.
+const fn byte_of(character: c_char) -> u8 {
+    u8::from_ne_bytes(character.to_ne_bytes())
+}
+
 /// The text up to its NUL.
 fn text_of(text: &[c_char]) -> String {
-    let bytes: Vec<u8> = text.iter().map(|&byte| byte.cast_unsigned()).collect();
+    let bytes: Vec<u8> = text.iter().map(|&character| byte_of(character)).collect();
     CStr::from_bytes_until_nul(&bytes).map_or_else(|_| String::new(), |text| text.to_string_lossy().trim().to_owned())
 }
 
@@ -265,7 +270,7 @@ mod tests {
 
     #[test]
     fn a_text_ends_at_its_nul_and_one_without_a_nul_is_empty() {
-        let text: Vec<c_char> = b"0000:3B:00.0\0rest".iter().map(|&byte| byte.cast_signed()).collect();
+        let text: Vec<c_char> = b"0000:3B:00.0\0rest".iter().map(|&byte| c_char::from_ne_bytes([byte])).collect();
         assert_eq!(text_of(&text), "0000:3B:00.0");
         assert_eq!(text_of(&[65, 66]), "");
     }
