@@ -35,6 +35,11 @@ impl Fault {
     }
 }
 
+/// From this call of a function or launch of a kernel on, one bit of each result is flipped.
+fn wrong_from(function: &str, call: u32) -> String {
+    format!("[[fault]]\nfunction = \"{function}\"\ncall = {call}\nrepeat = true\naction = \"corrupt\"\n")
+}
+
 /// Every fault of the table in the documentation that a scenario can express.
 pub(crate) const FAULTS: &[Fault] = &[
     // Who it is.
@@ -131,7 +136,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     fault("an NVLink is down", "H100 SXM", 2, "nvlink.links", |setup| setup.gpus[0].nvlink = Some((18, 17, 4))),
     fault("no access between GPUs of an NVLink board", "A100 SXM 80GB", 2, "peer.access", |setup| setup.p2p = false),
     fault("copies between GPUs arrive damaged", "A100 PCIe 80GB", 2, "peer.contents", |setup| {
-        setup.faults = "[[fault]]\nfunction = \"cuMemcpyPeerAsync\"\ncall = 2\nrepeat = true\naction = \"corrupt\"\n".to_owned();
+        setup.faults = wrong_from("cuMemcpyPeerAsync", 2);
     }),
     fault("direct copies slower than through the host", "L40S", 2, "peer.staged", |setup| setup.peer_gbs = 5.0),
     fault("one pair of four GPUs at a fifth of its rate", "H100 SXM", 4, "even.peer", |setup| setup.slow_pair = Some((1, 3, 75.0))),
@@ -144,6 +149,13 @@ pub(crate) const FAULTS: &[Fault] = &[
     }),
     fault("FP8 products at 65 %", "H100 SXM", 1, "matmul.fp8", |setup| setup.gpus[0].fp8 *= 0.65),
     fault("one GPU's products at 82 %", "A100 SXM 80GB", 3, "even.matmul", |setup| setup.gpus[1].slow_down(0.82)),
+    // Answers.
+    fault("products of cublasLt come out wrong", "A100 SXM 80GB", 1, "answers", |setup| {
+        setup.faults = wrong_from("cublasLtMatmul", 200);
+    }),
+    fault("every product of the own kernel comes out wrong", "L40S", 1, "answers", |setup| {
+        setup.faults = wrong_from("gemm_bf16", 1);
+    }),
     fault("the GPU falls off the bus", "H100 SXM", 1, "measured", |setup| {
         setup.faults = "[[fault]]\nfunction = \"cuLaunchKernel\"\ncall = 60\naction = \"gone\"\n".to_owned();
     })

@@ -18,6 +18,9 @@ const LONGEST_RING: usize = 1 << 28;
 /// Bytes between two elements of a ring.
 const LINE: usize = 128;
 
+/// What the check of a spoiled product sums up to, where products are not computed: far from the zeros of the rest.
+const WRONG_SUM: f64 = 1e6;
+
 impl Machine {
     pub(crate) fn launch(&mut self, task: &Task, launch: &Launch, factor: f64) -> Result<Load, Cu> {
         let effect = launch.effect(|at| self.memory.rest(at))?;
@@ -48,11 +51,13 @@ impl Machine {
         let mut key: Vec<u64> = spans.iter().map(|span| span.at as u64).chain(words.map(|word| word as u64)).collect();
         key.extend([product.a.format as u64, product.b.format as u64, product.a.step as u64, product.b.step as u64]);
         key.extend([product.c.step as u64, u64::from(product.factor.to_bits())]);
-        if self.scenario.driver.products || task.damage.is_some() {
+        if self.scenario.driver.products {
             self.once(("library product", key), &reads, &spans[2..], task.damage, || {
                 // SAFETY: the spans were checked to lie in live mappings, and the driver's mutex keeps others out.
                 unsafe { product.run(workers()) }
             });
+        } else {
+            self.result_of_nothing(&spans[2..], task.damage.is_some());
         }
         let gpu = &self.scenario.gpus[task.device];
         let format = if product.a.format == Format::E5m2 { Format::E5m2 } else { product.b.format };
@@ -74,8 +79,10 @@ impl Machine {
 
     fn execute(&mut self, task: &Task, launch: &Launch, effect: &Effect) {
         let of_a_product = ["gemm_", "matvec_", "fill_uniform_"].iter().any(|start| launch.name.starts_with(start));
-        let idle = of_a_product && !self.scenario.driver.products || launch.name.ends_with("_pattern") && !self.scenario.driver.patterns;
-        if idle && task.damage.is_none() {
+        if of_a_product && !self.scenario.driver.products {
+            return self.pretend(task, launch, effect);
+        }
+        if launch.name.ends_with("_pattern") && !self.scenario.driver.patterns && task.damage.is_none() {
             return;
         }
         let mut key: Key = (launch.name, launch.arguments.clone());
@@ -107,6 +114,30 @@ impl Machine {
         self.wrote(&effect.writes);
         if let Some(damage) = task.damage {
             damage.befall(&effect.writes);
+        }
+    }
+
+    /// A product, its factors or its check where nobody computes them: nothing is touched, but a spoiled product's check comes out wrong.
+    fn pretend(&mut self, task: &Task, launch: &Launch, effect: &Effect) {
+        if launch.name.starts_with("gemm_") {
+            return self.result_of_nothing(&effect.writes, task.damage.is_some());
+        }
+        let reads_spoiled = effect.reads.iter().any(|read| self.spoiled.iter().any(|spoiled| spoiled.overlaps(*read)));
+        if launch.name.starts_with("matvec_") && (reads_spoiled || task.damage.is_some()) {
+            for span in effect.writes.iter().filter(|span| span.bytes >= 8) {
+                let middle = span.at + span.bytes / 16 * 8;
+                // SAFETY: the span was checked to lie in a live mapping, and the driver's mutex keeps others out. A check's sums are FP64.
+                unsafe { (middle as *mut f64).write_unaligned(WRONG_SUM) };
+            }
+            self.wrote(&effect.writes);
+        }
+    }
+
+    /// Notes whether a result that nobody computed is as it would be, or spoiled.
+    fn result_of_nothing(&mut self, writes: &[Span], spoiled: bool) {
+        self.spoiled.retain(|known| !writes.iter().any(|write| write.overlaps(*known)));
+        if spoiled {
+            self.spoiled.extend(writes);
         }
     }
 

@@ -90,7 +90,7 @@ pub(crate) struct Span {
 }
 
 impl Span {
-    fn overlaps(self, other: Self) -> bool {
+    pub(crate) fn overlaps(self, other: Self) -> bool {
         self.at < other.at + other.bytes && other.at < self.at + self.bytes
     }
 }
@@ -123,6 +123,8 @@ pub(crate) struct Machine {
     /// Traffic of each device when a span was last touched, and in all: tells what the second-level cache still holds.
     pub(crate) touched: HashMap<(usize, Span), u64>,
     pub(crate) traffic: Vec<u64>,
+    /// Results of products that nobody computes which a mishap spoiled, until they are written again.
+    pub(crate) spoiled: Vec<Span>,
     host_writes: u64,
     draws: u64,
     done: HashMap<Key, Vec<Stamp>>,
@@ -144,6 +146,7 @@ impl Machine {
             rings: HashMap::new(),
             touched: HashMap::new(),
             traffic: vec![0; count],
+            spoiled: Vec::new(),
             host_writes: 0,
             draws: 0,
             done: HashMap::new(),
@@ -192,6 +195,7 @@ impl Machine {
 
     /// Notes writes that are not repeatable.
     pub(crate) fn wrote(&mut self, writes: &[Span]) {
+        self.spoiled.retain(|spoiled| !writes.iter().any(|write| write.overlaps(*spoiled)));
         for span in writes {
             if self.memory.generation(span.at, span.bytes).is_some() {
                 self.memory.written(span.at, span.bytes);
