@@ -119,6 +119,8 @@ pub fn sample(
         stop,
         warmup: warmed,
         telemetry,
+        partners: BTreeMap::new(),
+        trace: Vec::new(),
         conditions: BTreeMap::new(),
     })
 }
