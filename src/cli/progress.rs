@@ -86,9 +86,9 @@ impl Drop for Progress {
 
 /// How a load stands, in one line.
 fn standing(case: &Case, now: Moment) -> String {
-    let clock = now.clock.map(|clock| format!(", {clock}")).unwrap_or_default();
-    let power = now.power.map(|power| format!(", {power}")).unwrap_or_default();
-    format!("{}: GPU {} {}{clock}{power}", case.mechanism(), now.gpu, now.rate)
+    let clock = now.clock.map(|clock| format!(", {}", clock.display(3))).unwrap_or_default();
+    let power = now.power.map(|power| format!(", {}", power.display(3))).unwrap_or_default();
+    format!("{}: GPU {} {}{clock}{power}", case.mechanism(), now.gpu, now.rate.display(3))
 }
 
 /// What became of a case, in one line.

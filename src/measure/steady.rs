@@ -1,9 +1,9 @@
 //! When a load that lasts has come to its steady state.
 //!
 //! **Steady** is where the rate no longer goes anywhere: from there on it stays around one level, however much it scatters. The **level** is
-//! the median rate of the last third of the time. The **tolerance** is one percent of it, or three times the usual scatter around it where that is more.
-//! A load is **settled** when the last third itself has no trend: the medians of its two halves differ by no more than half the tolerance,
-//! and the last points are near the level as well. The steady part begins with the first point from which on the running medians of three points lie within the tolerance: three,
+//! the median rate of the last third of the time. A straight line through that third tells its **drift** from beginning to end, and the usual
+//! distance of points from the line their **scatter**. The **tolerance** is one percent of the level, or three times the scatter where that is
+//! more. A load is **settled** when the drift is within the tolerance and the last points are near the level, too. The steady part begins with the first point from which on the running medians of three points lie within the tolerance: three,
 //! so that a single slow point, which any machine may have, does not begin it anew.
 
 use crate::stats::Sample;
@@ -12,7 +12,7 @@ use crate::units::Seconds;
 /// Least tolerance, relative to the level.
 const TOLERANCE: f64 = 0.01;
 
-/// Tolerance in units of the usual scatter: the standard deviation that the median distance from the level stands for.
+/// Tolerance in units of the scatter: the standard deviation that the median distance from the line stands for.
 const SCATTERS: f64 = 3.0;
 
 /// The median distance from the mean of normal noise, as a share of its standard deviation, turned around.
@@ -59,11 +59,9 @@ pub fn steadiness(lengths: &[f64], rates: &[f64]) -> Option<Steadiness> {
     }
     let end = &rates[last..count];
     let level = median(end)?;
-    let distances: Vec<f64> = end.iter().map(|rate| (rate / level - 1.0).abs()).collect();
-    let scatter = DEVIATION * median(&distances)?;
-    let tolerance = TOLERANCE.max(SCATTERS * scatter);
-    let (earlier, later) = end.split_at(end.len() / 2);
-    let still = median(earlier).zip(median(later)).is_none_or(|(a, b)| (a - b).abs() <= tolerance / 2.0 * level);
+    let (drift, distances) = drift(end);
+    let tolerance = TOLERANCE.max(SCATTERS * DEVIATION * median(&distances)? / level);
+    let still = drift.abs() <= tolerance * level;
     let near = |index: usize| {
         let window = &rates[index.saturating_sub(1)..(index + 2).min(count)];
         median(window).is_some_and(|rate| (rate / level - 1.0).abs() <= tolerance)
@@ -76,6 +74,16 @@ pub fn steadiness(lengths: &[f64], rates: &[f64]) -> Option<Steadiness> {
     // A window reaches one point to either side: the first steady point is the first that is near by itself, too.
     let from = (from..last).find(|index| (rates[*index] / level - 1.0).abs() <= tolerance).unwrap_or(last);
     Some(Steadiness::Settled { from, at: Seconds(lengths[..from].iter().sum()) })
+}
+
+/// How far the straight line through `values` goes from the first to the last, and how far each is from it.
+fn drift(values: &[f64]) -> (f64, Vec<f64>) {
+    let count = values.len() as f64;
+    let (centre, mean) = ((count - 1.0) / 2.0, values.iter().sum::<f64>() / count);
+    let from_centre = || values.iter().enumerate().map(|(index, value)| (index as f64 - centre, value - mean));
+    let spread: f64 = from_centre().map(|(x, _)| x * x).sum();
+    let slope = if spread > 0.0 { from_centre().map(|(x, y)| x * y).sum::<f64>() / spread } else { 0.0 };
+    (slope * (count - 1.0), from_centre().map(|(x, y)| (y - slope * x).abs()).collect())
 }
 
 /// The first point that begins in the last third of the time.
