@@ -81,7 +81,7 @@ fn run(cases: u64) -> Run {
             stop: StopReason::Precise,
             warmup: Seconds(0.1),
             telemetry: None,
-            partners: std::collections::BTreeMap::new(),
+            partners: Vec::new(),
             trace: Vec::new(),
             conditions: std::collections::BTreeMap::new(),
         }))

@@ -96,15 +96,24 @@ pub struct Measurement {
     /// What the GPU said meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<TelemetrySpan>,
-    /// What the other GPUs of the case said meanwhile, by their index.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub partners: BTreeMap<u32, TelemetrySpan>,
+    /// What the other GPUs of the case said meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partners: Vec<Partner>,
     /// Of a load that is followed over time: what the GPU said during each sample. Empty otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trace: Vec<TracePoint>,
     /// How it was done, for repeating it: engine, algorithm, data distribution, seed, rotation, NUMA node, …
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub conditions: BTreeMap<String, String>,
+}
+
+/// Another GPU of a case, such as the one at the other end of a copy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Partner {
+    /// Its index.
+    pub gpu: u32,
+    /// What it said meanwhile.
+    pub telemetry: TelemetrySpan,
 }
 
 impl Measurement {

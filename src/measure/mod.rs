@@ -23,7 +23,7 @@ pub use case::{Case, ParseCaseError, Value};
 pub use clock::{Clock, HostClock, ScriptedClock};
 pub use design::{DESIGN, GemmShape};
 pub use gpu_clock::GpuClock;
-pub use measurement::{Measurement, Observation, Outcome, Rejection, RejectionReason, StopReason, TelemetrySpan, Waiver, Work};
+pub use measurement::{Measurement, Observation, Outcome, Partner, Rejection, RejectionReason, StopReason, TelemetrySpan, Waiver, Work};
 pub use sampler::{Plan, sample};
 pub use steady::{Steadiness, steadiness};
 pub use stop::{Progress, StopRule};

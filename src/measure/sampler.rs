@@ -119,7 +119,7 @@ pub fn sample(
         stop,
         warmup: warmed,
         telemetry,
-        partners: BTreeMap::new(),
+        partners: Vec::new(),
         trace: Vec::new(),
         conditions: BTreeMap::new(),
     })

@@ -73,7 +73,7 @@ pub fn steadiness(lengths: &[f64], rates: &[f64]) -> Option<Steadiness> {
     let from = (0..last).rev().find(|index| !near(*index)).map_or(0, |index| index + 1);
     // A window reaches one point to either side: the first steady point is the first that is near by itself, too.
     let from = (from..last).find(|index| (rates[*index] / level - 1.0).abs() <= tolerance).unwrap_or(last);
-    Some(Steadiness::Settled { from, at: Seconds(lengths[..from].iter().sum()) })
+    Some(Steadiness::Settled { from, at: Seconds(lengths[..from].iter().fold(0.0, |sum, length| sum + length)) })
 }
 
 /// How far the straight line through `values` goes from the first to the last, and how far each is from it.

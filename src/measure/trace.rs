@@ -227,7 +227,7 @@ mod tests {
             stop: StopReason::OutOfTime,
             warmup: Seconds(0.1),
             telemetry: None,
-            partners: BTreeMap::new(),
+            partners: Vec::new(),
             trace: rates.iter().map(point).collect(),
             conditions: BTreeMap::new(),
         }

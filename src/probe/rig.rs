@@ -24,7 +24,7 @@ use crate::gpu::{
 };
 use crate::machine::Machine;
 use crate::machine::nvml::Nvml;
-use crate::measure::{Case, Clock, GpuClock, Outcome, Plan, Trial, Waiver};
+use crate::measure::{Case, Clock, GpuClock, Outcome, Partner, Plan, Trial, Waiver};
 use crate::telemetry::{Blind, Gauge, NvmlGauge, NvmlWatch, Span, Unwatched, Watch};
 use crate::units::{Bytes, Seconds};
 
@@ -194,7 +194,7 @@ impl Lab<'_> {
         let partners = partners.filter(|partner| *partner != index).map(|partner| (partner, self.watch(partner), None)).collect();
         let mut watches = Watches { own: self.watch(index), partners };
         let mut measurement = self.sample(case, trial, clock, &mut watches, plan)?;
-        measurement.partners = watches.partners.into_iter().filter_map(|(partner, _, span)| Some((partner, span?))).collect();
+        measurement.partners = watches.partners.into_iter().filter_map(|(gpu, _, span)| Some(Partner { gpu, telemetry: span? })).collect();
         measurement.conditions.extend(conditions.into_iter().map(|(name, value)| (name.to_owned(), value)));
         Ok(Outcome::Measured(Box::new(measurement)))
     }

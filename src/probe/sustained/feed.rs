@@ -227,7 +227,7 @@ impl Feed {
             stop: StopReason::OutOfTime,
             warmup: self.warmup,
             telemetry,
-            partners: std::collections::BTreeMap::new(),
+            partners: Vec::new(),
             trace: self.trace,
             conditions: std::collections::BTreeMap::new(),
         })

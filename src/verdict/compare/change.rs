@@ -103,7 +103,7 @@ mod tests {
             stop: StopReason::Precise,
             warmup: Seconds(0.0),
             telemetry: None,
-            partners: std::collections::BTreeMap::new(),
+            partners: Vec::new(),
             trace: Vec::new(),
             conditions: std::collections::BTreeMap::new(),
         }
