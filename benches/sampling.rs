@@ -81,6 +81,8 @@ fn run(cases: u64) -> Run {
             stop: StopReason::Precise,
             warmup: Seconds(0.1),
             telemetry: None,
+            partners: Vec::new(),
+            trace: Vec::new(),
             conditions: std::collections::BTreeMap::new(),
         }))
     };

@@ -5,6 +5,8 @@
 //! record that cannot be written end it early. The run shares its time among the cases by their weights, host and GPU cases from separate
 //! purses, because a machine without a GPU must be done sooner.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,7 +15,7 @@ use crate::gpu::{self, Driver};
 use crate::machine::nvml::Nvml;
 use crate::machine::{self, CudaView, Environment, Fact, Machine, NvmlView, host};
 use crate::measure::{Case, Outcome, Waiver};
-use crate::probe::{Effort, Lab, Probe, Rig};
+use crate::probe::{Effort, Lab, Moment, Probe, Rig};
 use crate::record::{Program, Run, SCHEMA_VERSION, Settings, Xid};
 use crate::telemetry::XidWatch;
 use crate::units::Seconds;
@@ -47,6 +49,9 @@ pub trait Listener {
     /// `case` begins; `done` of `total` are behind it, and about `left` of sampled time is still to come.
     fn begins(&mut self, case: &Case, done: usize, total: usize, left: Seconds);
 
+    /// A case that takes long stands so.
+    fn proceeds(&mut self, _case: &Case, _now: Moment) {}
+
     /// A case is done.
     fn ends(&mut self, outcome: &Outcome);
 }
@@ -64,6 +69,8 @@ impl Listener for Silent {
 struct Errand<'a> {
     probe: &'a dyn Probe,
     case: Case,
+    /// A time of its own.
+    length: Option<Seconds>,
     budget: Seconds,
 }
 
@@ -110,6 +117,7 @@ pub fn run(
     let nvml = Nvml::open(None);
     let mut ear = Ear { watch: XidWatch::new(nvml.as_ref(), machine, &request.gpus), xids: Vec::new() };
     record.xids = ear.watch.known(Vec::new());
+    let listener = RefCell::new(listener);
     let mut lab = Lab {
         machine,
         gpus: &request.gpus,
@@ -118,29 +126,38 @@ pub fn run(
         scratch: request.scratch,
         budget: Seconds(0.0),
         stopped,
+        tell: &|case, now| listener.borrow_mut().proceeds(case, now),
+        besides: Vec::new(),
         rig: Rig::default(),
     };
     let mut left: Seconds = errands.iter().map(|errand| errand.budget).sum();
     let mut written = Instant::now();
+    let mut beside: HashSet<Case> = HashSet::new();
     for (index, errand) in errands.iter().enumerate() {
         if stopped() {
             break;
         }
-        listener.begins(&errand.case, index, errands.len(), left);
-        lab.budget = errand.budget;
-        let result = errand.probe.run(&errand.case, &mut lab);
-        record.xids = ear.after(&errand.case);
-        let outcome = match result {
-            Ok(outcome) => outcome,
-            Err(Error::Interrupted) => break,
-            // Nothing was tried and failed: this machine has not what the case needs.
-            Err(error @ Error::Unavailable { .. }) => {
-                Outcome::Waived { case: errand.case.clone(), waiver: Waiver::Unsupported { what: error.to_string() } }
+        // Unless it came out of a case before it.
+        if !beside.contains(&errand.case) {
+            listener.borrow_mut().begins(&errand.case, index, errands.len(), left);
+            lab.budget = errand.budget;
+            let result = errand.probe.run(&errand.case, &mut lab);
+            record.xids = ear.after(&errand.case);
+            let outcome = match result {
+                Ok(outcome) => outcome,
+                Err(Error::Interrupted) => break,
+                // Nothing was tried and failed: this machine has not what the case needs.
+                Err(error @ Error::Unavailable { .. }) => {
+                    Outcome::Waived { case: errand.case.clone(), waiver: Waiver::Unsupported { what: error.to_string() } }
+                }
+                Err(error) => Outcome::failed(errand.case.clone(), &error),
+            };
+            beside.extend(lab.besides.iter().map(|outcome| outcome.case().clone()));
+            for outcome in std::iter::once(outcome).chain(lab.besides.drain(..)) {
+                listener.borrow_mut().ends(&outcome);
+                record.keep(outcome);
             }
-            Err(error) => failed(&errand.case, &error),
-        };
-        listener.ends(&outcome);
-        record.keep(outcome);
+        }
         left = left - errand.budget;
         let probe_ends = errands.get(index + 1).is_none_or(|next| next.probe.name() != errand.probe.name());
         if probe_ends || written.elapsed() >= LEAST_BETWEEN_WRITES {
@@ -185,10 +202,6 @@ pub fn name(machine: &Machine) -> String {
     if machine.driver.simulated { format!("simulated-{name}") } else { name }
 }
 
-fn failed(case: &Case, error: &Error) -> Outcome {
-    Outcome::Failed { case: case.clone(), error: error.to_string(), wrong_answer: matches!(error, Error::WrongAnswer { .. }) }
-}
-
 /// Every case to run with its share of the time. Probes that this machine cannot run at all are waived in the record here.
 fn errands<'a>(machine: &Machine, request: &Request<'a>, record: &mut Run) -> Vec<Errand<'a>> {
     let (gpus, effort) = (&request.gpus, request.effort);
@@ -196,11 +209,12 @@ fn errands<'a>(machine: &Machine, request: &Request<'a>, record: &mut Run) -> Ve
     let mut asked = machine.clone();
     asked.gpus.retain(|gpu| gpus.contains(&gpu.index));
     let mut errands = Vec::new();
-    for &probe in request.probes {
+    for &probe in request.probes.iter().filter(|probe| !request.chosen.is_empty() || probe.is_usual(effort)) {
         match probe.needs(machine) {
             Err(waiver) => record.keep(Outcome::Waived { case: Case::new(probe.name()), waiver }),
             Ok(()) => errands.extend(probe.cases(&asked, effort).into_iter().filter(|case| concerns(case, gpus)).map(|case| Errand {
                 probe,
+                length: request.time.map_or_else(|| probe.length(&case, effort), |_| None),
                 budget: Seconds(probe.weight(&case)),
                 case,
             })),
@@ -209,12 +223,18 @@ fn errands<'a>(machine: &Machine, request: &Request<'a>, record: &mut Run) -> Ve
     for on_gpu in [false, true] {
         let usual = if on_gpu { effort.gpu_budget(gpus.len()) } else { effort.host_budget() };
         let purse = request.time.unwrap_or(usual);
-        let mut shares: Vec<&mut Seconds> =
-            errands.iter_mut().filter(|errand| is_on_gpu(&errand.case) == on_gpu).map(|errand| &mut errand.budget).collect();
+        let mut shares: Vec<&mut Seconds> = errands
+            .iter_mut()
+            .filter(|errand| is_on_gpu(&errand.case) == on_gpu && errand.length.is_none())
+            .map(|errand| &mut errand.budget)
+            .collect();
         let total: Seconds = shares.iter().map(|share| **share).sum();
         for share in &mut shares {
             **share = purse * (**share / total);
         }
+    }
+    for errand in &mut errands {
+        errand.budget = errand.length.unwrap_or(errand.budget);
     }
     errands
 }

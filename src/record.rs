@@ -284,6 +284,12 @@ impl Run {
             {
                 return Err(format!("{case} has an impossible amount of work"));
             }
+            if !(measurement.trace.is_empty() || measurement.trace.len() == measurement.samples.len()) {
+                return Err(format!("{case} has {} points for {} samples", measurement.trace.len(), measurement.samples.len()));
+            }
+            if measurement.trace.iter().any(|point| point.throttled.values().any(|looks| *looks > point.looks)) {
+                return Err(format!("{case} was held back more often than it was looked at"));
+            }
         }
         Ok(())
     }

@@ -117,6 +117,73 @@ impl Probe for Pairs {
     }
 }
 
+/// Takes its own time, runs by name or at the highest effort, and gives the outcomes of both its cases at once.
+struct Long(std::sync::Mutex<Vec<f64>>);
+
+impl Probe for Long {
+    fn name(&self) -> &'static str {
+        "long"
+    }
+
+    fn about(&self) -> &'static str {
+        "takes long"
+    }
+
+    fn needs(&self, _: &Machine) -> Result<(), Waiver> {
+        Ok(())
+    }
+
+    fn is_usual(&self, effort: Effort) -> bool {
+        effort == Effort::Thorough
+    }
+
+    fn cases(&self, _: &Machine, _: Effort) -> Vec<Case> {
+        (0..2).map(|gpu| Case::new("long.load").count("gpu", gpu)).collect()
+    }
+
+    fn length(&self, _: &Case, _: Effort) -> Option<Seconds> {
+        Some(Seconds(600.0))
+    }
+
+    fn run(&self, case: &Case, lab: &mut Lab<'_>) -> Result<Outcome> {
+        self.0.lock().unwrap().push(lab.budget.0);
+        let seen = |case: Case| Outcome::Observed(Observation { case, bytes: Bytes(1), conditions: Default::default() });
+        lab.besides.push(seen(Case::new("long.load").count("gpu", 1)));
+        Ok(seen(case.clone()))
+    }
+}
+
+#[test]
+fn what_takes_long_runs_by_name_or_where_there_is_time_and_takes_its_own() {
+    let go = |effort, time, chosen: &[&str]| {
+        let (long, pairs) = (Long(Default::default()), Pairs(Default::default()));
+        let probes: [&dyn Probe; 2] = [&long, &pairs];
+        let chosen = chosen.iter().map(|name| (*name).to_owned()).collect();
+        let request = Request { effort, time, chosen, ..request(&probes, vec![0, 1, 2]) };
+        let record = assay::run(&machine(), request, &mut |_| Ok(()), &mut Silent, &|| false).unwrap();
+        let found = record.of_family("long");
+        (found, long.0.into_inner().unwrap(), pairs.0.into_inner().unwrap())
+    };
+    let (found, _, usual) = go(Effort::Standard, None, &[]);
+    assert_eq!(found, 0);
+    let (found, long, pairs) = go(Effort::Standard, None, &["long", "pairs"]);
+    assert_eq!((found, long), (2, vec![600.0]), "both outcomes of one run");
+    assert_eq!(pairs, usual, "it takes nothing from the others");
+    assert_eq!(go(Effort::Thorough, None, &[]).1, [600.0]);
+    let (_, long, _) = go(Effort::Thorough, Some(Seconds(16.0)), &[]);
+    assert_eq!(long, [2.0], "a time that the user sets is shared by all");
+}
+
+trait Families {
+    fn of_family(&self, family: &str) -> usize;
+}
+
+impl Families for Run {
+    fn of_family(&self, family: &str) -> usize {
+        self.outcomes.iter().filter(|outcome| outcome.case().family() == family).count()
+    }
+}
+
 fn request<'a>(probes: &'a [&'a dyn Probe], gpus: Vec<u32>) -> Request<'a> {
     Request {
         probes,

@@ -36,10 +36,12 @@ fn needed<T>(thing: Option<T>, name: &str) -> Option<T> {
 fn pages() -> Vec<(&'static str, String)> {
     let (one, vm) = (record("h200-standin.json"), record("small-vm.json"));
     let many = many_gpus(&one);
+    let lasting = record("h100x2-standin-sustained.json");
     let fail = assessment(Verdict::Fail, "Memory bandwidth is 2.9 TB/s; 3.3 TB/s were to be expected of this model.");
     let pass = assessment(Verdict::Pass, "8x\"H200\"");
     vec![
         ("small", html(&report(&[(&vm, None)], Lang::En))),
+        ("lasting", html(&report(&[(&lasting, None)], Lang::En))),
         ("many", html(&report(&[(&many, Some(&fail))], Lang::En))),
         ("several", html(&report(&[(&many, Some(&pass)), (&one, None)], Lang::Ko))),
     ]

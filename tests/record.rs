@@ -137,6 +137,9 @@ fn what_is_not_a_record_is_refused_in_one_clear_line() {
     let negative = example().replace("0.0011", "-0.0011");
     let twice = example().replace("memory.context/gpu=0", "host.triad/cores=2");
     let escaping = example().replace("\"name\":\"example-1\"", "\"name\":\"../../etc/passwd\"");
+    let traced = |trace: &str| example().replacen("\"warmup\":0.1", &format!("\"warmup\":0.1,\"trace\":{trace}"), 1);
+    let (gap, often) =
+        (traced(r#"[{"looks":1},{"looks":1}]"#), traced(r#"[{"looks":1,"throttled":{"sw_power_cap":2}},{"looks":1},{"looks":1}]"#));
     let deep = "[".repeat(100_000);
     for (text, said) in [
         ("", "test.json: the file ends too early"),
@@ -146,6 +149,8 @@ fn what_is_not_a_record_is_refused_in_one_clear_line() {
         (&newer, "schema version 999, but this program knows versions up to 1; update gpu-assay"),
         (&negative, "host.triad/cores=2 has a sample that is no positive time"),
         (&twice, "host.triad/cores=2 stands in it twice"),
+        (&gap, "host.triad/cores=2 has 2 points for 3 samples"),
+        (&often, "host.triad/cores=2 was held back more often than it was looked at"),
         (&escaping, "the machine's name is not one of letters, digits, - and _"),
         (&deep, "recursion limit"),
     ] {

@@ -119,8 +119,8 @@ pub struct Measuring {
     #[arg(long, value_enum)]
     effort: Option<EffortArgument>,
 
-    /// Sampled time that the GPU's cases, and the host's, may take together, such as "30 s" [default: what --effort says]
-    #[arg(long, value_name = "TIME")]
+    /// Sampled time that the GPU's cases, and the host's, may take together, such as "30 s" or "5 min" [default: what --effort says]
+    #[arg(long, value_name = "TIME", value_parser = time)]
     time: Option<Seconds>,
 
     /// GPUs to use, by number or UUID, separated by commas [default: all]
@@ -146,6 +146,17 @@ pub struct Measuring {
     /// Sign the finished result file with this Ed25519 key: PKCS#8 PEM of `openssl genpkey -algorithm ed25519`, or a seed in hexadecimal
     #[arg(long, value_name = "KEY")]
     sign: Option<PathBuf>,
+}
+
+/// A time for people who mean minutes.
+fn time(text: &str) -> std::result::Result<Seconds, String> {
+    let trimmed = text.trim();
+    for (unit, seconds) in [("min", 60.0), ("h", 3600.0)] {
+        if let Some(number) = trimmed.strip_suffix(unit).and_then(|number| number.trim().parse::<f64>().ok()) {
+            return Ok(Seconds(number * seconds));
+        }
+    }
+    trimmed.parse::<Seconds>().map_err(|error| error.to_string())
 }
 
 impl Measuring {

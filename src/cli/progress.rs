@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::assay::Listener;
 use crate::measure::{Case, Outcome};
+use crate::probe::Moment;
 use crate::probe::selftest::Check;
 use crate::units::{BytesPerSecond, FlopsPerSecond, Seconds};
 
@@ -67,6 +68,11 @@ impl Listener for Progress {
         self.bar.set_message(case.to_string());
     }
 
+    fn proceeds(&mut self, case: &Case, now: Moment) {
+        self.bar.set_prefix(format!("about {:.0} s left", (now.length.0 - now.passed.0).max(0.0).ceil()));
+        self.bar.set_message(standing(case, now));
+    }
+
     fn ends(&mut self, outcome: &Outcome) {
         self.bar.println(line(outcome));
     }
@@ -76,6 +82,13 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
+}
+
+/// How a load stands, in one line.
+fn standing(case: &Case, now: Moment) -> String {
+    let clock = now.clock.map(|clock| format!(", {}", clock.display(3))).unwrap_or_default();
+    let power = now.power.map(|power| format!(", {}", power.display(3))).unwrap_or_default();
+    format!("{}: GPU {} {}{clock}{power}", case.mechanism(), now.gpu, now.rate.display(3))
 }
 
 /// What became of a case, in one line.
@@ -101,6 +114,21 @@ fn line(outcome: &Outcome) -> String {
 mod tests {
     use super::*;
     use crate::measure::Waiver;
+
+    #[test]
+    fn a_load_that_takes_long_says_how_it_stands() {
+        let now = Moment {
+            gpu: 1,
+            rate: FlopsPerSecond(6.12e14),
+            clock: Some(crate::units::Hertz(1.62e9)),
+            power: Some(crate::units::Watts(698.0)),
+            passed: Seconds(10.0),
+            length: Seconds(60.0),
+        };
+        let case = Case::new("sustained.bf16").count("gpu", 1);
+        assert_eq!(standing(&case, now), "sustained.bf16: GPU 1 612 TFLOP/s, 1.62 GHz, 698 W");
+        assert_eq!(standing(&case, Moment { clock: None, power: None, ..now }), "sustained.bf16: GPU 1 612 TFLOP/s");
+    }
 
     #[test]
     fn a_line_says_what_became_of_the_case() {

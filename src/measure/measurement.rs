@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Case;
+use super::{Case, TracePoint};
+use crate::error::Error;
 use crate::stats::{Interval, Sample};
 use crate::units::{Bytes, BytesPerSecond, Flops, FlopsPerSecond, Seconds};
 
@@ -95,9 +96,24 @@ pub struct Measurement {
     /// What the GPU said meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub telemetry: Option<TelemetrySpan>,
+    /// What the other GPUs of the case said meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partners: Vec<Partner>,
+    /// Of a load that is followed over time: what the GPU said during each sample. Empty otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trace: Vec<TracePoint>,
     /// How it was done, for repeating it: engine, algorithm, data distribution, seed, rotation, NUMA node, …
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub conditions: BTreeMap<String, String>,
+}
+
+/// Another GPU of a case, such as the one at the other end of a copy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Partner {
+    /// Its index.
+    pub gpu: u32,
+    /// What it said meanwhile.
+    pub telemetry: TelemetrySpan,
 }
 
 impl Measurement {
@@ -258,6 +274,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// A case that was tried and ended in `error`.
+    pub fn failed(case: Case, error: &Error) -> Self {
+        Self::Failed { case, error: error.to_string(), wrong_answer: matches!(error, Error::WrongAnswer { .. }) }
+    }
+
     /// Which case this is about.
     pub fn case(&self) -> &Case {
         match self {

@@ -5,6 +5,9 @@
 //! for GPU work, by the host's monotonic clock for host work, or by a script in tests. The **sampler** warms up, sizes the batches, takes
 //! samples until the **stop rule** is content, and has the trial **check** its answer afterwards: a wrong answer voids the measurement.
 //! Nothing is discarded: a rejected sample is kept with its reason.
+//!
+//! A load that lasts is not sampled until it is precise but followed: its samples stand one after another without a gap, and a **trace** says
+//! what the GPU said during each. When it is in its [steady state](Steadiness), and what it lost until then, is derived.
 
 mod case;
 mod clock;
@@ -12,15 +15,19 @@ mod design;
 mod gpu_clock;
 mod measurement;
 mod sampler;
+mod steady;
 mod stop;
+mod trace;
 
 pub use case::{Case, ParseCaseError, Value};
 pub use clock::{Clock, HostClock, ScriptedClock};
 pub use design::{DESIGN, GemmShape};
 pub use gpu_clock::GpuClock;
-pub use measurement::{Measurement, Observation, Outcome, Rejection, RejectionReason, StopReason, TelemetrySpan, Waiver, Work};
+pub use measurement::{Measurement, Observation, Outcome, Partner, Rejection, RejectionReason, StopReason, TelemetrySpan, Waiver, Work};
 pub use sampler::{Plan, sample};
+pub use steady::{Steadiness, steadiness};
 pub use stop::{Progress, StopRule};
+pub use trace::{Glances, Sustained, TracePoint};
 
 use crate::error::Result;
 

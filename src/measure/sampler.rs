@@ -119,6 +119,8 @@ pub fn sample(
         stop,
         warmup: warmed,
         telemetry,
+        partners: Vec::new(),
+        trace: Vec::new(),
         conditions: BTreeMap::new(),
     })
 }

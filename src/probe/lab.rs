@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::Rig;
 use crate::error::Result;
 use crate::machine::Machine;
-use crate::measure::{self, Case, Clock, Measurement, Plan, StopRule, Trial};
+use crate::measure::{self, Case, Clock, Measurement, Outcome, Plan, StopRule, Trial};
 use crate::telemetry::Watch;
-use crate::units::{BytesPerSecond, FlopsPerSecond, Seconds};
+use crate::units::{BytesPerSecond, FlopsPerSecond, Hertz, Seconds, Watts};
 
 /// How much time a run may take and how precise it wants to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
@@ -75,6 +75,23 @@ impl Effort {
     }
 }
 
+/// How a load stands that takes long.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Moment {
+    /// The GPU.
+    pub gpu: u32,
+    /// Its rate now.
+    pub rate: FlopsPerSecond,
+    /// The clock of its multiprocessors.
+    pub clock: Option<Hertz>,
+    /// What it draws.
+    pub power: Option<Watts>,
+    /// Since the load began.
+    pub passed: Seconds,
+    /// How long it is to last.
+    pub length: Seconds,
+}
+
 /// The machine, the time and the conditions of a run, as a probe sees them.
 pub struct Lab<'a> {
     /// The machine being measured.
@@ -91,6 +108,10 @@ pub struct Lab<'a> {
     pub budget: Seconds,
     /// Whether the user asked to stop.
     pub stopped: &'a dyn Fn() -> bool,
+    /// Who wants to know how a case proceeds that takes long.
+    pub tell: &'a dyn Fn(&Case, Moment),
+    /// Outcomes of other cases of the probe that came out of the current one: of GPUs that worked beside.
+    pub besides: Vec<Outcome>,
     /// What stays open between cases; empty at the start of a run.
     pub rig: Rig,
 }

@@ -27,7 +27,7 @@ use super::{Effort, Lab, Probe};
 use crate::error::{Error, Result};
 use crate::gpu::prebuilt::GEMM_LAUNCH;
 use crate::gpu::{self, GemmBf16, GemmE4m3, In, LtFormat, LtPlan, MatvecBf16, MatvecE4m3, MatvecTransposedBf16, MatvecTransposedE4m3, Out};
-use crate::machine::Machine;
+use crate::machine::{Gpu, Machine};
 use crate::measure::{Case, Clock, DESIGN, GemmShape, GpuClock, Outcome, Trial, Waiver, Work};
 use crate::units::{Bytes, Seconds};
 
@@ -75,7 +75,7 @@ impl Format {
     }
 
     /// The first compute capability with the instruction.
-    const fn capability(self) -> (u32, u32) {
+    pub(super) const fn capability(self) -> (u32, u32) {
         match self {
             Self::Bf16 => (8, 0),
             Self::E4m3 => (8, 9),
@@ -251,6 +251,53 @@ fn extents(shape: GemmShape) -> Result<[u32; 3]> {
     }
 }
 
+/// A product to be run without end, by the best engine there is, and how it is done.
+pub(super) struct Endless {
+    pub(super) product: Product,
+    pub(super) conditions: [(&'static str, String); 6],
+}
+
+/// The product of a load that lasts: BF16, by cublasLt's fastest algorithm where the library works, else by the own kernel; operands as
+/// in the cases above. The inner error says why there is none.
+///
+/// # Errors
+/// When the device refuses.
+pub(super) fn endless(
+    lab: &mut Lab<'_>,
+    gpu: &Gpu,
+    shape: GemmShape,
+    clock: &mut GpuClock,
+) -> Result<std::result::Result<Endless, Waiver>> {
+    let format = Format::Bf16;
+    let bench = lab.bench(gpu.index)?;
+    let refusal = match library(lab, gpu.index, &bench, format, shape) {
+        Ok(Ok(library)) => Ok(library),
+        Ok(Err(waiver)) => Err(waiver.to_string()),
+        Err(error @ Error::Gpu { .. }) => Err(error.to_string()),
+        Err(error) => return Err(error),
+    };
+    let engine = match refusal {
+        Ok(library) => library,
+        Err(refusal) if own_kernel(&bench, format) => Engine::Own { refusal: Some(refusal) },
+        Err(refusal) => return Ok(Err(Waiver::Unsupported { what: format!("the bf16 kernel on this chip; {refusal}") })),
+    };
+    let count = sets(shape, format.element(), l2(gpu) * 2, usable(gpu) / 2);
+    let sets = lab.rig.sets(&bench, gpu.index, format, shape, count, lab.seed)?;
+    let rotation = sets.bytes();
+    let mut product = Product { bench, engine, format, shape, sets, seed: lab.seed, iterations: 0 };
+    product.choose(clock)?;
+    let (engine, algorithm, workspace) = product.engine.describe();
+    let conditions = [
+        ("engine", engine),
+        ("algorithm", algorithm),
+        ("workspace", workspace),
+        ("data", "uniform in [-1, 1)".into()),
+        ("seed", lab.seed.to_string()),
+        ("rotation", rotation.to_string()),
+    ];
+    Ok(Ok(Endless { product, conditions }))
+}
+
 /// What multiplies.
 enum Engine {
     Own {
@@ -278,7 +325,7 @@ impl Engine {
 }
 
 /// A product over rotating sets of matrices.
-struct Product {
+pub(super) struct Product {
     bench: Bench,
     engine: Engine,
     format: Format,

@@ -24,13 +24,15 @@ mod ring;
 pub mod selftest;
 mod shapes;
 pub mod storage;
+mod sustained;
 
-pub use lab::{Effort, Lab};
+pub use lab::{Effort, Lab, Moment};
 pub use rig::Rig;
 
 use crate::error::Result;
 use crate::machine::Machine;
 use crate::measure::{Case, Outcome, Waiver};
+use crate::units::Seconds;
 
 /// A family of mechanisms that can be measured.
 pub trait Probe: Sync {
@@ -54,6 +56,16 @@ pub trait Probe: Sync {
         1.0
     }
 
+    /// Whether a run that names no probes does this one at this effort.
+    fn is_usual(&self, _effort: Effort) -> bool {
+        true
+    }
+
+    /// Time that a case takes where the user set none, for cases whose purpose is to take long; the others share the effort's.
+    fn length(&self, _case: &Case, _effort: Effort) -> Option<Seconds> {
+        None
+    }
+
     /// Do one of [`Self::cases`].
     ///
     /// # Errors
@@ -70,6 +82,7 @@ pub const PROBES: &[&dyn Probe] = &[
     &copy::Copy,
     &peer::Peer,
     &launch::Launch,
+    &sustained::Sustained,
     &host::Host,
     &storage::Storage,
 ];

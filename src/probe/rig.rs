@@ -24,8 +24,8 @@ use crate::gpu::{
 };
 use crate::machine::Machine;
 use crate::machine::nvml::Nvml;
-use crate::measure::{Case, Clock, GpuClock, Outcome, Plan, Trial, Waiver};
-use crate::telemetry::{NvmlWatch, Unwatched, Watch};
+use crate::measure::{Case, Clock, GpuClock, Outcome, Partner, Plan, Trial, Waiver};
+use crate::telemetry::{Blind, Gauge, NvmlGauge, NvmlWatch, Span, Unwatched, Watch};
 use crate::units::{Bytes, Seconds};
 
 /// Threads in a block of the kernels that stride over their data.
@@ -150,6 +150,16 @@ impl Lab<'_> {
         }
     }
 
+    /// What looks at the GPU with this index when it is asked to: nothing where NVML does not know it.
+    pub(super) fn gauge(&self, index: u32) -> Box<dyn Gauge> {
+        let nvml = self.rig.nvml.get_or_init(|| Nvml::open(None).ok());
+        let gpu = self.machine.gpus.iter().find(|gpu| gpu.index == index);
+        match nvml.as_ref().zip(gpu).and_then(|(nvml, gpu)| NvmlGauge::new(nvml, &gpu.uuid).ok()) {
+            Some(gauge) => Box::new(gauge),
+            None => Box::new(Blind),
+        }
+    }
+
     /// Sample `trial` on the stream of `bench` behind a gate, and record it with its conditions.
     ///
     /// # Errors
@@ -180,10 +190,32 @@ impl Lab<'_> {
         plan: &Plan,
         conditions: [(&str, String); N],
     ) -> Result<Outcome> {
-        let mut watch = self.watch(index);
-        let mut measurement = self.sample(case, trial, clock, watch.as_mut(), plan)?;
+        let partners = ["from", "to"].into_iter().filter_map(|axis| u32::try_from(case.get_count(axis)?).ok());
+        let partners = partners.filter(|partner| *partner != index).map(|partner| (partner, self.watch(partner), None)).collect();
+        let mut watches = Watches { own: self.watch(index), partners };
+        let mut measurement = self.sample(case, trial, clock, &mut watches, plan)?;
+        measurement.partners = watches.partners.into_iter().filter_map(|(gpu, _, span)| Some(Partner { gpu, telemetry: span? })).collect();
         measurement.conditions.extend(conditions.into_iter().map(|(name, value)| (name.to_owned(), value)));
         Ok(Outcome::Measured(Box::new(measurement)))
+    }
+}
+
+/// Watches every GPU of a case: the one that does the work, whose span is the measurement's, and those it works with.
+struct Watches {
+    own: Box<dyn Watch>,
+    partners: Vec<(u32, Box<dyn Watch>, Option<Span>)>,
+}
+
+impl Watch for Watches {
+    fn start(&mut self) {
+        self.partners.iter_mut().for_each(|(_, watch, _)| watch.start());
+        self.own.start();
+    }
+
+    fn stop(&mut self) -> Option<Span> {
+        let own = self.own.stop();
+        self.partners.iter_mut().for_each(|(_, watch, span)| *span = watch.stop());
+        own
     }
 }
 

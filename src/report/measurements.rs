@@ -1,12 +1,13 @@
 //! A record's outcomes as tables: what was measured, what was not and why.
 
 use crate::figure::Figure;
+use crate::lang::Lang;
 use crate::measure::{Measurement, Outcome, StopReason};
 use crate::record::Run;
 use crate::table::{Cell, Column, Table};
 use crate::units::{BytesPerSecond, FlopsPerSecond, Seconds};
 
-/// Three tables at most: results, failures, and what was waived; empty ones are left out.
+/// Four tables at most: results, loads that lasted, failures, and what was waived; empty ones are left out.
 pub fn measurements(run: &Run) -> Vec<Table> {
     let mark = if run.simulated { " — SIMULATED, not hardware" } else { "" };
     let mut results = Table::new(
@@ -38,7 +39,9 @@ pub fn measurements(run: &Run) -> Vec<Table> {
     if !results.is_empty() {
         results.note("± is half the 95 % interval of the median, relative to it; every sample is in the result file");
     }
-    [results, failures, waived].into_iter().filter(|table| !table.is_empty()).collect()
+    let mut lasting = super::sustained::table(run, Lang::En);
+    lasting.title.push_str(mark);
+    [results, lasting, failures, waived].into_iter().filter(|table| !table.is_empty()).collect()
 }
 
 /// The rate where the work has one, else the latency; with its relative uncertainty in percent.

@@ -20,6 +20,7 @@ mod model;
 mod openmetrics;
 pub mod page;
 mod records;
+mod sustained;
 mod svg;
 mod text;
 mod verdict;

@@ -2,14 +2,18 @@
 //!
 //! A **watch** polls NVML on a thread of its own between `start` and `stop`; what it saw is a [`Span`]: clocks, power, temperature, the
 //! reasons the driver gave for holding clocks back, and the PCIe link as trained *under load* (an idle link drops to generation 1).
-//! Throttled samples are kept and reported, never dropped: the throttling is often the finding. An [`XidWatch`] listens over a whole run
+//! Throttled samples are kept and reported, never dropped: the throttling is often the finding. A [`Gauge`] looks when it is asked to, for loads
+//! that are followed over time. An [`XidWatch`] listens over a whole run
 //! for the errors that the kernel driver reports.
 
+mod gauge;
 mod nvml;
 mod watch;
 mod xids;
 
+pub use gauge::{Blind, Gauge, NvmlGauge};
 pub use nvml::NvmlWatch;
+pub use watch::Reading;
 pub use xids::XidWatch;
 
 use schemars::JsonSchema;

@@ -30,15 +30,18 @@ impl NvmlWatch {
     /// # Errors
     /// [`Error::Unavailable`] when NVML does not know the GPU, and when the system gives no thread.
     pub fn new(nvml: &Nvml, uuid: &str) -> Result<Self> {
-        let unavailable = |why: String| Error::Unavailable {
-            doing: format!("watching {uuid}"),
-            why,
-            remedy: "check that nvidia-smi lists this GPU".to_owned(),
-        };
-        nvml.board(uuid).map_err(|error| unavailable(error.to_string()))?;
-        let readings = NvmlReadings { nvml: nvml.clone(), uuid: uuid.to_owned() };
-        Poller::new(readings, PERIOD).map(Self).map_err(|error| unavailable(error.to_string()))
+        Poller::new(Self::readings(nvml, uuid)?, PERIOD).map(Self).map_err(|error| unavailable(uuid, error.to_string()))
     }
+
+    /// What NVML says of the GPU with this UUID.
+    pub(super) fn readings(nvml: &Nvml, uuid: &str) -> Result<NvmlReadings> {
+        nvml.board(uuid).map_err(|error| unavailable(uuid, error.to_string()))?;
+        Ok(NvmlReadings { nvml: nvml.clone(), uuid: uuid.to_owned() })
+    }
+}
+
+fn unavailable(uuid: &str, why: String) -> Error {
+    Error::Unavailable { doing: format!("watching {uuid}"), why, remedy: "check that nvidia-smi lists this GPU".to_owned() }
 }
 
 impl std::fmt::Debug for NvmlWatch {
@@ -58,7 +61,7 @@ impl Watch for NvmlWatch {
 }
 
 /// Looks the GPU up for every poll: a handle borrows the library, and finding one costs NVML a comparison of strings.
-struct NvmlReadings {
+pub(super) struct NvmlReadings {
     nvml: Nvml,
     uuid: String,
 }
@@ -70,6 +73,12 @@ fn megahertz(clock: u32) -> Hertz {
 /// Names of the reasons in a mask: several can hold at once, and newer drivers set bits that have no name here.
 fn named(mask: ThrottleReasons) -> Vec<&'static str> {
     REASONS.iter().filter(|(bit, _)| mask.contains(*bit)).map(|(_, name)| *name).collect()
+}
+
+impl std::fmt::Debug for NvmlReadings {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("NvmlReadings").field("uuid", &self.uuid).finish_non_exhaustive()
+    }
 }
 
 impl Readings for NvmlReadings {
@@ -85,6 +94,11 @@ impl Readings for NvmlReadings {
             idle: reasons.is_some_and(|mask| mask.contains(ThrottleReasons::GPU_IDLE)),
             pcie: gpu.current_pcie_link_gen().ok().zip(gpu.current_pcie_link_width().ok()),
         }
+    }
+
+    fn power_limit(&mut self) -> Option<Watts> {
+        let gpu = self.nvml.board(&self.uuid).ok()?;
+        gpu.enforced_power_limit().ok().map(|milliwatts| Watts(f64::from(milliwatts) / 1e3))
     }
 
     fn counters(&mut self) -> Counters {

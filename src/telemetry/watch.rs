@@ -18,17 +18,21 @@ pub(super) const PERIOD: Duration = Duration::from_millis(20);
 
 /// One look at a GPU; what was refused is absent.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Reading {
-    pub(super) sm_clock: Option<Hertz>,
-    pub(super) memory_clock: Option<Hertz>,
-    pub(super) power: Option<Watts>,
-    pub(super) temperature: Option<Celsius>,
+pub struct Reading {
+    /// Clock of the multiprocessors.
+    pub sm_clock: Option<Hertz>,
+    /// Clock of the memory.
+    pub memory_clock: Option<Hertz>,
+    /// Draw.
+    pub power: Option<Watts>,
+    /// Temperature.
+    pub temperature: Option<Celsius>,
     /// Names of the reasons for reduced clocks, without idleness.
-    pub(super) throttle_reasons: Vec<&'static str>,
+    pub throttle_reasons: Vec<&'static str>,
     /// Whether the driver holds clocks down because nothing runs.
-    pub(super) idle: bool,
-    /// Generation and width.
-    pub(super) pcie: Option<(u32, u32)>,
+    pub idle: bool,
+    /// Generation and width of the PCIe link.
+    pub pcie: Option<(u32, u32)>,
 }
 
 /// Counters that only grow.
@@ -43,11 +47,16 @@ pub(super) struct Counters {
 pub(super) trait Readings: Send + 'static {
     fn poll(&mut self) -> Reading;
     fn counters(&mut self) -> Counters;
+
+    /// The power limit in force, where it can be asked for.
+    fn power_limit(&mut self) -> Option<Watts> {
+        None
+    }
 }
 
 /// What has been seen in the open span.
 #[derive(Debug, Default)]
-struct Seen {
+pub(super) struct Seen {
     span: Span,
     sm_clock: Mean,
     memory_clock: Mean,
@@ -73,7 +82,7 @@ impl Mean {
 }
 
 impl Seen {
-    fn add(&mut self, reading: &Reading) {
+    pub(super) fn add(&mut self, reading: &Reading) {
         let span = &mut self.span;
         span.peak_temperature = reading.temperature.into_iter().chain(span.peak_temperature).reduce(Celsius::max);
         if reading.idle {
@@ -102,7 +111,7 @@ impl Seen {
         }
     }
 
-    fn finish(mut self, before: Counters, after: Counters) -> Span {
+    pub(super) fn finish(mut self, before: Counters, after: Counters) -> Span {
         // A counter that fell was cleared by someone: what is there now came since.
         let grown = |before: Option<u64>, after: Option<u64>| Some(after?.checked_sub(before?).unwrap_or(after?));
         self.span.mean_sm_clock = self.sm_clock.value().map(Hertz);

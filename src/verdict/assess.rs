@@ -5,7 +5,9 @@ use jiff::civil::Date;
 use super::inquiry::{Evidence, Inquiry};
 use super::policy::Policy;
 use super::reference::Rate;
-use super::{About, Assessment, Check, Effective, Finding, Reading, Status, Verdict, health, host, identity, kind, links, speed};
+use super::{
+    About, Assessment, Check, Effective, Finding, Reading, Status, Verdict, health, host, identity, kind, links, speed, sustained,
+};
 use crate::calibrate::GpuCalibration;
 use crate::figure::{Figure, Quantity};
 use crate::lang::Lang;
@@ -20,6 +22,7 @@ pub fn assess(evidence: Evidence<'_>, price: Option<Usd>, today: Option<Date>, l
     health::ask(&mut inquiry);
     links::ask(&mut inquiry);
     speed::ask(&mut inquiry);
+    sustained::ask(&mut inquiry);
     host::ask(&mut inquiry);
     let policy = evidence.policy;
     let mut checks = inquiry.checks();

@@ -80,29 +80,31 @@ fn limited_by_power(reasons: &[String]) -> bool {
 
 fn throttling(inquiry: &mut Inquiry<'_>, gpu: &Gpu) {
     let about = About::Gpu(gpu.index);
-    let spans: Vec<_> = on(inquiry, gpu).filter_map(|one| one.telemetry.as_ref()).collect();
-    if spans.is_empty() {
+    let watched: Vec<(&Span, bool)> = on(inquiry, gpu).filter_map(|one| Some((one.telemetry.as_ref()?, !one.trace.is_empty()))).collect();
+    if watched.is_empty() {
         inquiry.unknown("throttle.thermal", about, "nothing was read during the measurements");
         return inquiry.unknown("throttle.hardware", about, "nothing was read during the measurements");
     }
-    let hottest = spans.iter().filter_map(|span| span.peak_temperature).map(|celsius| celsius.0).fold(f64::NAN, f64::max);
-    let temperature = if hottest.is_nan() { String::new() } else { format!(", at most {hottest:.0} °C") };
-    let seen = |wanted: &[&str]| -> Vec<String> {
-        let mut reasons: Vec<String> = spans.iter().flat_map(|span| span.throttle_reasons.iter().cloned()).collect();
-        reasons.retain(|reason| wanted.contains(&reason.as_str()));
-        reasons.sort();
-        reasons.dedup();
-        reasons
-    };
     for (id, wanted) in [
         ("throttle.thermal", &["sw_thermal_slowdown", "hw_thermal_slowdown"][..]),
         ("throttle.hardware", &["hw_power_brake_slowdown", "hw_slowdown"]),
     ] {
-        let mut reasons = seen(wanted);
-        // The general bit stands beside each of the particular ones.
-        if !seen(&["hw_thermal_slowdown"]).is_empty() && id == "throttle.hardware" {
-            reasons.retain(|reason| reason != "hw_slowdown");
+        // Heat under a load that lasts is a question of its own, which goes by how long it held the clock back.
+        let asked: Vec<&Span> = watched.iter().filter(|(_, lasted)| id != "throttle.thermal" || !lasted).map(|(span, _)| *span).collect();
+        if asked.is_empty() {
+            continue;
         }
+        let hottest = asked.iter().filter_map(|span| span.peak_temperature).map(|celsius| celsius.0).fold(f64::NAN, f64::max);
+        let temperature = if hottest.is_nan() { String::new() } else { format!(", at most {hottest:.0} °C") };
+        let mut reasons: Vec<String> = Vec::new();
+        for span in &asked {
+            // The general bit stands beside each of the particular ones.
+            let hot = span.throttle_reasons.iter().any(|reason| reason == "hw_thermal_slowdown");
+            let of = |reason: &&String| wanted.contains(&reason.as_str()) && !(hot && *reason == "hw_slowdown");
+            reasons.extend(span.throttle_reasons.iter().filter(of).cloned());
+        }
+        reasons.sort();
+        reasons.dedup();
         let shown = if reasons.is_empty() { format!("none{temperature}") } else { format!("{}{temperature}", reasons.join(", ")) };
         inquiry.ask(id, about, reasons.is_empty(), Status::Failure, shown, "none");
     }

@@ -299,6 +299,26 @@ pub const KINDS: &[Kind] = kinds! {
         wrong "its host link is shared with other GPUs" "호스트 링크를 다른 GPU와 나눠 씁니다",
         remedy "expect this when all GPUs load data at once, or ask for a machine without shared switches" "모든 GPU가 함께 데이터를 읽을 때 느려집니다. 스위치를 나누지 않는 장비를 요구하세요",
         say "{about} receives {seen} from the host while all GPUs copy, and {expected} alone.";
+    "sustained.heat", Some("DCGM_FR_CLOCK_THROTTLE_THERMAL"), No,
+        asks "no throttling by heat under a load that lasts" "지속 부하에서 열 제한 없음",
+        wrong "heat holds it back when a load lasts" "부하가 계속되면 열 때문에 느려집니다",
+        remedy "ask for another machine: its cooling does not suffice for hours of training" "다른 장비를 요구하세요: 오래 걸리는 학습에는 냉각이 모자랍니다",
+        say "{about} throttles because of heat under sustained load ({seen}).";
+    "sustained.loss", Some("DCGM_FR_STRESS_LEVEL"), No,
+        asks "keeps its rate under a load that lasts" "지속 부하에서 속도 유지",
+        wrong "it does not keep the rate of its first second" "처음 1초의 속도를 유지하지 못합니다",
+        remedy "look at heat and power above, and plan with the sustained rate; else ask for another GPU" "위의 열·전력을 보고 지속 속도로 계획하세요. 이상이 없으면 다른 GPU를 요구하세요",
+        say "{about} falls to {seen} under sustained load; by its first second and its power limit {expected} were to be expected.";
+    "sustained.together", Some("DCGM_FR_STRESS_LEVEL"), No,
+        asks "keeps its rate while all other GPUs work too" "모든 GPU가 동시에 일할 때 속도 유지",
+        wrong "it slows down when all GPUs work" "모든 GPU가 일하면 느려집니다",
+        remedy "ask for another machine: its GPUs share a supply of power or cooling that does not suffice" "다른 장비를 요구하세요: GPU들이 나눠 쓰는 전원이나 냉각이 모자랍니다",
+        say "{about} computes at {seen} while all GPUs work, and at {expected} alone.";
+    "even.sustained", Some("DCGM_FR_STRESS_LEVEL"), No,
+        asks "as fast as the other GPUs while all work" "동시 부하에서 GPU 사이 속도의 균형",
+        wrong "slower than the other GPUs while all work" "모두 일할 때 다른 GPU보다 느립니다",
+        remedy "ask for another machine: jobs on several GPUs run at the pace of the slowest" "다른 장비를 요구하세요: 여러 GPU 작업은 가장 느린 것에 맞춰집니다",
+        say "{about} computes at {seen} while all GPUs work; the others reach {expected}.";
     "driver", Some("DCGM_FR_CUDA_FM_NOT_INITIALIZED"), Yes,
         asks "a driver that works with these GPUs" "동작하는 드라이버",
         wrong "the driver does not serve these GPUs" "드라이버가 이 GPU들을 지원하지 못합니다",

@@ -27,6 +27,7 @@ mod links;
 mod policy;
 mod reference;
 mod speed;
+mod sustained;
 
 use std::fmt;
 

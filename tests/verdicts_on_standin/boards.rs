@@ -60,6 +60,8 @@ pub(crate) struct Setup {
     pub(crate) peer_gbs: f64,
     pub(crate) slow_pair: Option<(usize, usize, f64)>,
     pub(crate) nvlinked: bool,
+    /// For how long all GPUs are loaded as well, at their full size: alone and together.
+    pub(crate) lasting: Option<&'static str>,
     /// `[[fault]]` entries.
     pub(crate) faults: String,
     pub(crate) sigma: f64,
@@ -95,12 +97,30 @@ impl Setup {
             peer_gbs,
             slow_pair: None,
             nvlinked,
+            lasting: None,
             faults: String::new(),
             sigma: 0.005,
             cpus: 16 * count as u32,
             host_memory: Bytes(2 * memory),
             shared_memory: Bytes::gib(64),
         }
+    }
+
+    /// A load that lasts, under which good boards get warm without throttling, and begin a little faster than their power limit lets them go on.
+    pub(crate) fn last(&mut self, time: &'static str) {
+        self.lasting = Some(time);
+        for (index, gpu) in self.gpus.iter_mut().enumerate() {
+            let boost = (gpu.sm_max_mhz / gpu.sm_mhz).clamp(1.0, 1.06);
+            let load = 68 + 2 * index;
+            gpu.more += &format!(
+                "heat = {{ idle_c = 38.0, load_c = {load}.0, neighbour_c = 2.0, tau_s = 12.0, throttle_c = 86.0, burst = {boost:.3}, settle_s = 2.0 }}\n"
+            );
+        }
+    }
+
+    /// The law of one GPU's heat.
+    pub(crate) fn heat(&mut self, gpu: usize, law: &str) {
+        self.gpus[gpu].more = format!("heat = {{ idle_c = 38.0, {law} }}\n");
     }
 
     /// The scenario's file.
@@ -133,6 +153,14 @@ impl Setup {
             let _ = writeln!(text, "[[link]]\nfrom = {from}\nto = {to}\nboth = true\nlink = {{ {} }}", link(rate));
         }
         text + &self.faults
+    }
+
+    /// The scenario with GPUs of full size, which is for loads that touch no memory.
+    pub(crate) fn full_size(&self) -> String {
+        let scaled = |line: &&str| !line.starts_with("scale = ") && !line.starts_with("l2_scale = ");
+        let text = self.text();
+        let text: Vec<&str> = text.lines().filter(scaled).collect();
+        text.join("\n").replacen("products = false", "products = false\npatterns = false", 1)
     }
 
     /// The record as the board's driver would have given it: memory and cache of full size, and a host that suits the GPUs.

@@ -107,6 +107,23 @@ pub(crate) const FAULTS: &[Fault] = &[
     fault("memory that is not there: 80 GB on the label, 40 in the chip", "A100 PCIe 80GB", 1, "memory.pattern", |setup| {
         setup.gpus[0].more = "real_memory_mib = 40960".to_owned();
     }),
+    fault("cooling that lasts half a minute", "H100 SXM", 1, "sustained.heat", |setup| {
+        setup.last("90 s");
+        setup.heat(0, "load_c = 108.0, tau_s = 25.0, throttle_c = 87.0");
+    }),
+    fault("a heat sink that came loose: half its clock after some seconds", "L40S", 2, "sustained.loss", |setup| {
+        setup.last("3 min");
+        setup.heat(1, "load_c = 150.0, tau_s = 8.0, throttle_c = 85.0, per_c = 0.05");
+    }),
+    fault("one of three GPUs in the others' warm air", "H100 SXM", 3, "even.sustained", |setup| {
+        setup.last("4 min");
+        setup.heat(2, "load_c = 80.0, neighbour_c = 14.0, tau_s = 8.0, throttle_c = 84.0, per_c = 0.03");
+    }),
+    fault("two GPUs on a power supply for one and a half", "RTX 4090", 2, "sustained.together", |setup| {
+        setup.last("3 min");
+        let watts = setup.gpus[0].enforced_w * 1.25;
+        setup.faults = format!("[[power_shelf]]\ngpus = [0, 1]\nwatts = {watts:.1}\n");
+    }),
     // Links.
     fault("PCIe generation 3 instead of 4", "L40S", 1, "pcie.generation", |setup| {
         let gpu = &mut setup.gpus[0];

@@ -13,6 +13,7 @@ mod matmul;
 mod peers;
 mod roofline;
 mod samples;
+mod sustained;
 mod telemetry;
 mod verdict;
 
@@ -128,6 +129,7 @@ const TOPICS: &[Topic] = &[
     bandwidth::TOPIC,
     matmul::TOPIC,
     peers::TOPIC,
+    sustained::TOPIC,
     telemetry::TOPIC,
     samples::TOPIC,
     environment::TOPIC,

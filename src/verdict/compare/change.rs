@@ -103,6 +103,8 @@ mod tests {
             stop: StopReason::Precise,
             warmup: Seconds(0.0),
             telemetry: None,
+            partners: Vec::new(),
+            trace: Vec::new(),
             conditions: std::collections::BTreeMap::new(),
         }
     }

@@ -61,7 +61,7 @@ impl Machine {
         }
         let gpu = &self.scenario.gpus[task.device];
         let format = if product.a.format == Format::E5m2 { Format::E5m2 } else { product.b.format };
-        let ns = product_ns(gpu, gpu.cublaslt.as_ref().ok_or(Cu::NOT_FOUND)?, format, product.shape())?;
+        let ns = product_ns(gpu, gpu.cublaslt.as_ref().ok_or(Cu::NOT_FOUND)?, format, product.shape())? / self.clock(task.device);
         Ok(Load { resource: Some(Resource::Device(task.device)), amount: ns, floor_ns: floor_ns(gpu, task) })
     }
 
@@ -176,7 +176,7 @@ impl Machine {
                 let bytes = set as f64 * sweeps;
                 bytes / rate
             }
-            Work::Multiplies { shape, format } => product_ns(gpu, &gpu.matmul, format, shape)?,
+            Work::Multiplies { shape, format } => product_ns(gpu, &gpu.matmul, format, shape)? / self.clock(task.device),
             Work::Nothing | Work::Chases { .. } => 0.0,
         })
     }
@@ -255,7 +255,7 @@ impl Machine {
 
     /// What the chase kernel's clock would have counted.
     fn count_cycles(&mut self, device: usize, launch: &Launch, ns: f64) {
-        let clock_mhz = f64::from(self.scenario.gpus[device].clocks.sm_mhz);
+        let clock_mhz = f64::from(self.scenario.gpus[device].clocks.sm_mhz) * self.clock(device);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and far below 2^63")]
         let cycles = (ns * clock_mhz * 1e-3).round() as u64;
         if let Ok(at) = usize::try_from(launch.arguments[4]) {

@@ -17,6 +17,7 @@ mod driver;
 mod execute;
 mod gemm;
 mod harness;
+mod heat;
 mod kernels;
 mod machine;
 mod memory;

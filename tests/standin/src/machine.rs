@@ -14,6 +14,7 @@ use half::bf16;
 
 use crate::code::Cu;
 use crate::gemm::Product;
+use crate::heat::Heat;
 use crate::kernels::Launch;
 use crate::memory::{Memory, Place};
 use crate::scenario::{Action, Scenario};
@@ -125,6 +126,8 @@ pub(crate) struct Machine {
     pub(crate) traffic: Vec<u64>,
     /// Results of products that nobody computes which a mishap spoiled, until they are written again.
     pub(crate) spoiled: Vec<Span>,
+    /// Clocks, temperatures and draws.
+    pub(crate) heat: Heat,
     host_writes: u64,
     draws: u64,
     done: HashMap<Key, Vec<Stamp>>,
@@ -135,6 +138,7 @@ impl Machine {
         let count = scenario.gpus.len();
         let real = scenario.gpus.iter().enumerate().filter_map(|(device, gpu)| Some((device, gpu.real_memory_bytes()?))).collect();
         Self {
+            heat: Heat::new(&scenario),
             scenario,
             memory: Memory::with_fakes(real),
             peers: vec![Vec::new(); count],
@@ -271,6 +275,11 @@ impl Machine {
         Ok(Load { resource: Some(Resource::Device(task.device)), amount, floor_ns: gpu.launch.kernel_us * 1e3 })
     }
 
+    /// A device's clock as a multiple of the scenario's.
+    pub(crate) fn clock(&self, device: usize) -> f64 {
+        self.heat.clock(&self.scenario, device)
+    }
+
     /// One draw of the scenario's noise: a factor near one that depends on the seed and on how many draws there were before.
     pub(crate) fn noise(&mut self) -> f64 {
         self.draws += 1;
@@ -346,6 +355,15 @@ impl World for Machine {
         let switches = &self.scenario.host_switches;
         let wire = switches.iter().position(|switch| switch.gpus.contains(&device))?;
         Some(Upstream { wire: (wire, up), rate: if up { switches[wire].h2d_gbs } else { switches[wire].d2h_gbs } })
+    }
+
+    fn elapse(&mut self, ns: f64, busy: &[Resource]) {
+        let device = |resource: &Resource| match resource {
+            Resource::Device(device) => Some(*device),
+            _ => None,
+        };
+        let busy: Vec<usize> = busy.iter().filter_map(device).collect();
+        self.heat.elapse(&self.scenario, ns * 1e-9, &busy);
     }
 
     fn gate_is_open(&self, flag: usize) -> bool {

@@ -73,6 +73,8 @@ pub(crate) trait World {
     fn upstream(&self, _resource: Resource) -> Option<Upstream> {
         None
     }
+    /// Time passes while these are drawn on.
+    fn elapse(&mut self, _ns: f64, _busy: &[Resource]) {}
     /// Whether the flag at this address has been set.
     fn gate_is_open(&self, flag: usize) -> bool;
     /// Notes at this address that a gate gave up.
@@ -340,6 +342,7 @@ impl<W> Timeline<W> {
         }
         let next = next.max(self.now);
         let passed = next - self.now;
+        world.elapse(passed, &all);
         self.now = next;
         let mut ended = Vec::new();
         for (id, stream) in &mut self.streams {

@@ -32,7 +32,7 @@ fn milliwatts(watts: f64) -> u32 {
 
 nvml!(nvmlDeviceGetClockInfo |d| (handle: usize, kind: u32, mhz: *mut u32) {
     let clocks = d.nvml_board(handle)?.clocks;
-    put(mhz, clock(kind, clocks.sm_mhz, clocks.memory_mhz)?)
+    put(mhz, clock(kind, d.sm_mhz(handle)?, clocks.memory_mhz)?)
 });
 
 nvml!(nvmlDeviceGetMaxClockInfo |d| (handle: usize, kind: u32, mhz: *mut u32) {
@@ -43,7 +43,7 @@ nvml!(nvmlDeviceGetMaxClockInfo |d| (handle: usize, kind: u32, mhz: *mut u32) {
 nvml!(nvmlDeviceGetClock |d| (handle: usize, kind: u32, id: u32, mhz: *mut u32) {
     let gpu = d.nvml_board(handle)?;
     put(mhz, match id {
-        0 => clock(kind, gpu.clocks.sm_mhz, gpu.clocks.memory_mhz)?,
+        0 => clock(kind, d.sm_mhz(handle)?, gpu.clocks.memory_mhz)?,
         1 | 2 => application(gpu, kind)?,
         3 => clock(kind, gpu.clocks.sm_max_mhz, gpu.clocks.memory_max_mhz)?,
         _ => return Err(Nv::INVALID_ARGUMENT),
@@ -64,11 +64,11 @@ nvml!(nvmlDeviceGetMaxCustomerBoostClock |d| (handle: usize, kind: u32, mhz: *mu
 });
 
 nvml!(nvmlDeviceGetCurrentClocksThrottleReasons |d| (handle: usize, mask: *mut u64) {
-    put(mask, d.nvml_board(handle)?.throttle_bits())
+    put(mask, d.throttle_bits(handle)?)
 });
 
 nvml!(nvmlDeviceGetCurrentClocksEventReasons |d| (handle: usize, mask: *mut u64) {
-    put(mask, d.nvml_board(handle)?.throttle_bits())
+    put(mask, d.throttle_bits(handle)?)
 });
 
 nvml!(nvmlDeviceGetSupportedClocksThrottleReasons |d| (handle: usize, mask: *mut u64) {
@@ -82,11 +82,11 @@ nvml!(nvmlDeviceGetSupportedClocksEventReasons |d| (handle: usize, mask: *mut u6
 });
 
 nvml!(nvmlDeviceGetViolationStatus |d| (handle: usize, policy: u32, status: *mut nvmlViolationTime_t) {
-    let gpu = d.nvml_board(handle)?;
+    let bits = d.throttle_bits(handle)?;
     // Policies 0 and 1 are power and heat; the others never bite here.
     let active = match policy {
-        0 => gpu.throttle_bits() & 0x84 != 0,
-        1 => gpu.throttle_bits() & 0x68 != 0,
+        0 => bits & 0x84 != 0,
+        1 => bits & 0x68 != 0,
         _ => false,
     };
     let nanoseconds = u64::try_from(d.born.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -95,7 +95,7 @@ nvml!(nvmlDeviceGetViolationStatus |d| (handle: usize, policy: u32, status: *mut
 });
 
 nvml!(nvmlDeviceGetPowerUsage |d| (handle: usize, mw: *mut u32) {
-    put(mw, milliwatts(d.nvml_board(handle)?.power.draw_w))
+    put(mw, milliwatts(d.watts(handle)?))
 });
 
 nvml!(nvmlDeviceGetEnforcedPowerLimit |d| (handle: usize, mw: *mut u32) {
@@ -122,7 +122,7 @@ nvml!(nvmlDeviceGetPowerManagementLimitConstraints |d| (handle: usize, least: *m
 });
 
 nvml!(nvmlDeviceGetTotalEnergyConsumption |d| (handle: usize, mj: *mut u64) {
-    let watts = d.nvml_board(handle)?.power.draw_w;
+    let watts = d.watts(handle)?;
     // Real time, not virtual time: the program divides by its own clock.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and years away from the limit")]
     let energy = (watts * d.born.elapsed().as_secs_f64() * 1e3) as u64;
@@ -133,7 +133,8 @@ nvml!(nvmlDeviceGetTemperature |d| (handle: usize, sensor: u32, celsius: *mut u3
     if sensor != 0 {
         return Err(Nv::INVALID_ARGUMENT);
     }
-    put(celsius, d.nvml_board(handle)?.temperature_c)
+    d.nvml_board(handle)?;
+    put(celsius, d.machine.heat.celsius(d.nvml_device(handle)?.device))
 });
 
 nvml!(nvmlDeviceGetTemperatureThreshold |d| (handle: usize, kind: u32, celsius: *mut u32) {
@@ -253,6 +254,26 @@ fn ecc_errors(gpu: &Gpu, kind: u32) -> Result<u64, Nv> {
 }
 
 impl Driver {
+    /// The clock of the multiprocessors now.
+    fn sm_mhz(&self, handle: usize) -> Result<u32, Nv> {
+        let (clocks, device) = (self.nvml_board(handle)?.clocks, self.nvml_device(handle)?.device);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a clock in MHz")]
+        let mhz = (f64::from(clocks.sm_mhz) * self.machine.clock(device)).round() as u32;
+        Ok(mhz.min(clocks.sm_max_mhz.max(clocks.sm_mhz)))
+    }
+
+    /// Why the clock is held down now.
+    fn throttle_bits(&self, handle: usize) -> Result<u64, Nv> {
+        let scenario = &self.machine.scenario;
+        Ok(self.nvml_board(handle)?.throttle_bits() | self.machine.heat.throttle_bits(scenario, self.nvml_device(handle)?.device))
+    }
+
+    /// What the GPU draws now.
+    fn watts(&self, handle: usize) -> Result<f64, Nv> {
+        self.nvml_board(handle)?;
+        Ok(self.machine.heat.watts(&self.machine.scenario, self.nvml_device(handle)?.device))
+    }
+
     /// Whether the machine counts as working: something is enqueued, or bytes moved within the last half second of real time.
     pub(crate) fn working(&self) -> bool {
         self.timeline.busy() || self.last_work.is_some_and(|at| at.elapsed().as_millis() < 500)

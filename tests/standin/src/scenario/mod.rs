@@ -49,6 +49,9 @@ pub struct Scenario {
     /// Links to the host that GPUs share.
     #[serde(default, rename = "host_switch")]
     pub host_switches: Vec<HostSwitch>,
+    /// Supplies of power that GPUs share.
+    #[serde(default, rename = "power_shelf")]
+    pub power_shelves: Vec<PowerShelf>,
     /// What every ordered pair of GPUs has unless `[[link]]` says otherwise.
     #[serde(default)]
     pub link_default: Option<Link>,
@@ -154,6 +157,9 @@ pub struct Gpu {
     /// Core temperature in degrees Celsius.
     #[serde(default = "default_temperature")]
     pub temperature_c: u32,
+    /// How clock and temperature follow the load; absent: they stand still.
+    #[serde(default)]
+    pub heat: Option<Heat>,
     /// Error correction; absent: not supported.
     #[serde(default)]
     pub ecc: Option<Ecc>,
@@ -251,6 +257,35 @@ pub struct Power {
     pub min_w: f64,
     /// Highest limit that may be set.
     pub max_w: f64,
+}
+
+/// How clock and temperature follow the load; `src/heat.rs` has the law.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heat {
+    /// Temperature without load.
+    pub idle_c: f64,
+    /// Temperature at which it would settle under products at full clock, with its neighbours idle.
+    pub load_c: f64,
+    /// Degrees more for each other GPU at work.
+    #[serde(default)]
+    pub neighbour_c: f64,
+    /// Time constant of the temperature, in seconds.
+    pub tau_s: f64,
+    /// Above this temperature the clock falls.
+    pub throttle_c: f64,
+    /// By this share of it for each degree.
+    #[serde(default = "per_degree")]
+    pub per_c: f64,
+    /// The clock in the first moments of load as a multiple of `sm_mhz`.
+    #[serde(default = "one_f64")]
+    pub burst: f64,
+    /// Time constant in which it goes over to `sm_mhz`, in seconds.
+    #[serde(default = "one_f64")]
+    pub settle_s: f64,
+    /// Draw without load.
+    #[serde(default = "default_idle_w")]
+    pub idle_w: f64,
 }
 
 /// Error correction.
@@ -450,6 +485,16 @@ pub struct HostSwitch {
     pub d2h_gbs: f64,
 }
 
+/// A supply of power that several GPUs share.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PowerShelf {
+    /// The GPUs.
+    pub gpus: Vec<usize>,
+    /// All of them together.
+    pub watts: f64,
+}
+
 /// Launch costs.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -565,6 +610,15 @@ const fn one() -> u64 {
 }
 const fn one_u32() -> u32 {
     1
+}
+const fn one_f64() -> f64 {
+    1.0
+}
+const fn per_degree() -> f64 {
+    0.02
+}
+const fn default_idle_w() -> f64 {
+    60.0
 }
 const fn minus_one() -> i32 {
     -1

@@ -82,6 +82,13 @@ impl Scenario {
             if gpu.real_memory_mib.is_some_and(|real| !(1..=gpu.memory_mib).contains(&real)) {
                 return fail(format!("gpu {index}, real_memory_mib: expected more than nothing and at most memory_mib"));
             }
+            if let Some(heat) = gpu.heat {
+                let positive = [heat.tau_s, heat.settle_s, heat.burst].iter().all(|value| value.is_finite() && *value > 0.0);
+                let finite = [heat.idle_c, heat.load_c, heat.throttle_c, heat.idle_w].iter().all(|value| value.is_finite());
+                if !positive || !finite || !(0.0..=1.0).contains(&heat.per_c) || !(0.0..=50.0).contains(&heat.neighbour_c) {
+                    return fail(format!("gpu {index}, heat: expected temperatures, positive times and burst, and per_c from 0 to 1"));
+                }
+            }
             if uuid_bytes(&gpu.uuid).is_none() {
                 return fail(format!("gpu {index}, uuid: expected GPU- or MIG- and a UUID but found {}", gpu.uuid));
             }
@@ -106,6 +113,11 @@ impl Scenario {
         switched.sort_unstable();
         if switched.iter().any(|gpu| *gpu >= count) || switched.windows(2).any(|pair| pair[0] == pair[1]) {
             return fail(format!("host_switch: expected GPUs below {count}, each in one switch at most"));
+        }
+        for shelf in &self.power_shelves {
+            if shelf.gpus.iter().any(|gpu| *gpu >= count) || !(shelf.watts.is_finite() && shelf.watts > 0.0) {
+                return fail(format!("power_shelf: expected GPUs below {count} and positive watts"));
+            }
         }
         for pair in &self.links {
             if pair.from >= count || pair.to >= count || pair.from == pair.to {
