@@ -5,7 +5,7 @@
 //! record that cannot be written end it early. The run shares its time among the cases by their weights, host and GPU cases from separate
 //! purses, because a machine without a GPU must be done sooner.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -40,6 +40,8 @@ pub struct Request<'a> {
     pub started: String,
     /// Digest over the kernels' sources.
     pub kernels: String,
+    /// This program, which tries kernels that no hardware has proven in a process of their own; without it they are not used.
+    pub program: Option<PathBuf>,
 }
 
 /// Where a run stands, for whoever shows it.
@@ -118,7 +120,7 @@ pub fn run(
         scratch: request.scratch,
         budget: Seconds(0.0),
         stopped,
-        rig: Rig::default(),
+        rig: Rig::with_program(request.program.clone()),
     };
     let mut left: Seconds = errands.iter().map(|errand| errand.budget).sum();
     let mut written = Instant::now();

@@ -37,6 +37,11 @@ pub enum HopperFormat {
     E5m2,
 }
 
+impl HopperFormat {
+    /// Every format.
+    pub const ALL: [Self; 3] = [Self::Bf16, Self::E4m3, Self::E5m2];
+}
+
 /// The part of the result that a block computes at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HopperTile {
@@ -159,7 +164,7 @@ impl HopperKernel {
 
     /// Every kernel that there is.
     pub fn all() -> impl Iterator<Item = Self> {
-        [HopperFormat::Bf16, HopperFormat::E4m3, HopperFormat::E5m2].into_iter().flat_map(Self::of)
+        HopperFormat::ALL.into_iter().flat_map(Self::of)
     }
 
     /// Its name in the sources, where there is such a kernel.
