@@ -114,14 +114,12 @@ fn one_wrong_kernel_gives_way_to_the_next() {
 #[test]
 fn a_kernel_that_goes_wrong_only_in_the_measurement_is_not_used_either() {
     // The answer that is looked at before a kernel is chosen, and then those that are timed.
-    for from in [TIMED + 1, TIMED + 2] {
+    for (from, fault) in [(TIMED + 1, "unfinished"), (TIMED + 2, "wrong=64")] {
         assert!(from > TRIED_FIRST);
-        for fault in ["wrong=64", "unfinished"] {
-            let (_, run) = multiplied(&hopper(), &format!("gemm_hopper_*:{from}+:{fault}"));
-            for one in own(&run, "bf16").into_iter().chain(own(&run, "e4m3")) {
-                assert!(condition(one, "algorithm").starts_with("mma.sync"), "{fault} from {from}: {}", condition(one, "algorithm"));
-                assert!(condition(one, "refused").contains("gemm_hopper_"), "{fault} from {from}: {}", one.case);
-            }
+        let (_, run) = multiplied(&hopper(), &format!("gemm_hopper_*:{from}+:{fault}"));
+        for one in own(&run, "bf16").into_iter().chain(own(&run, "e4m3")) {
+            assert!(condition(one, "algorithm").starts_with("mma.sync"), "{fault} from {from}: {}", condition(one, "algorithm"));
+            assert!(condition(one, "refused").contains("gemm_hopper_"), "{fault} from {from}: {}", one.case);
         }
     }
 }
@@ -153,8 +151,11 @@ fn a_kernel_that_breaks_its_context_breaks_no_measurement() {
 #[test]
 fn the_self_test_holds_an_unproven_kernel_against_itself() {
     let bench = Bench::text(&hopper());
-    let output =
-        bench.command(&["selftest", "--gpu", "0", "--memory", "0.05", "--format", "csv"]).env(FAULT, "gemm_hopper_e5m2*:2:wrong=64").output().unwrap();
+    let output = bench
+        .command(&["selftest", "--gpu", "0", "--memory", "0.05", "--format", "csv"])
+        .env(FAULT, "gemm_hopper_e5m2*:2:wrong=64")
+        .output()
+        .unwrap();
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
     let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("no {name} in {text}")).to_owned();
