@@ -8,8 +8,8 @@
 What is written is a pure function of the sources and the compiler version: no path, time or debug information goes into it.
 
 A cubin runs on its own chip (and, without the letter `a` in its target, on later ones of the same generation). PTX is what a chip gets
-that no cubin fits: the driver translates it. Kernels that a target cannot have (BF16 tensor cores before sm_80, FP8 ones before sm_89)
-are left out there, and the manifest lists only what exists.
+that no cubin fits: the driver translates it. Kernels that a target cannot have (BF16 tensor cores before sm_80, FP8 ones before sm_89,
+wgmma on any but sm_90a) are left out there, and the manifest lists only what exists.
 """
 
 import argparse
@@ -30,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 SIMPLE = ["cache", "chase", "check", "empty", "fill", "gate", "stream"]
 BF16 = SIMPLE + ["gemm_bf16"]
 FP8 = BF16 + ["gemm_fp8"]
+HOPPER = FP8 + ["gemm_hopper_bf16", "gemm_hopper_fp8"]
 
 # Which files each target gets. `sm_*` gives a cubin, `compute_*` gives PTX.
 TARGETS = {
@@ -37,7 +38,7 @@ TARGETS = {
     "sm_80": BF16,
     "sm_86": BF16,
     "sm_89": FP8,
-    "sm_90a": FP8,
+    "sm_90a": HOPPER,
     "sm_100a": FP8,
     "sm_103a": FP8,
     "sm_120a": FP8,
@@ -45,6 +46,8 @@ TARGETS = {
     "compute_80": ["gemm_bf16"],
     "compute_89": ["gemm_fp8"],
 }
+# What the compiler says when it has undone what a kernel is for: wgmma one after the other, registers that stay where they were.
+UNDONE = re.compile(r".*(?:C7510|wgmma.*serializ|setmaxnreg.*ignored).*", re.I)
 OPTIONS = ["--std=c++17", "--fmad=true", "--prec-sqrt=true", "--prec-div=true", "--ftz=false"]
 
 
@@ -94,6 +97,8 @@ class Nvrtc:
             log = self.text(program, "ProgramLog").rstrip(b"\0").decode()
             if code != 0:
                 raise Failure(f"{name} for {target}: {self.lib.nvrtcGetErrorString(code).decode()}\n{log}")
+            if undone := UNDONE.search(log):
+                raise Failure(f"{name} for {target}: {undone.group(0).strip()}")
             if target.startswith("sm_"):
                 return self.text(program, "CUBIN"), log
             return self.text(program, "PTX").rstrip(b"\0"), log

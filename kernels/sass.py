@@ -2,7 +2,8 @@
 
 For every kernel on every chip: no access to local memory (a spill), and the register count that the manifest says. Beyond that, by kernel:
 128-bit accesses and enough loads in flight in the hot block; the right cache path in the latency kernels; tensor-core instructions,
-cp.async (LDGSTS), ldmatrix (LDSM) and wide stores in the matrix products.
+cp.async (LDGSTS), ldmatrix (LDSM) and wide stores in the matrix products; in Hopper's ones wgmma (HGMMA, QGMMA) in the main loop with as few
+waits as meant, copies by TMA (UTMALDG, UTMASTG), registers that move (USETMAXREG), and a clock beside every wait.
 
 Terms. The *hot block* of a kernel is the basic block with the most accesses to device memory, at the first place of several. *Loads in
 flight* counts the loads of the hot block that are issued before the first instruction that touches a register one of them writes.
@@ -13,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-INSTRUCTION = re.compile(r"/\*([0-9a-f]{4,5})\*/\s+(?:@(!?U?P\w+)\s+)?([A-Z][A-Z0-9]*(?:\.\w+)*)\s*([^;]*);")
+INSTRUCTION = re.compile(r"/\*([0-9a-f]{4,5})\*/\s+(?:@(!?U?P\w+)\s+)?([A-Z][A-Z0-9_]*(?:\.\w+)*)\s*([^;]*);")
 BRANCHES = ("BRA", "BRX", "EXIT", "RET", "CALL", "JMP")
 
 # Chips whose mma.sync has no FP8: the compiler converts to FP16 (exact) and multiplies with HMMA.
@@ -34,6 +35,18 @@ WIDE = {
 FILLS = ["fill_pattern"] + [f"fill_{d}_{t}" for d in ("uniform", "normal") for t in ("f32", "bf16", "e4m3", "e5m2")]
 MATVECS = [f"matvec_{t}{f}" for t in ("", "t_") for f in ("bf16", "e4m3", "e5m2")]
 MMAS = 64  # mma.sync per slice: 2 steps of 4 x 8
+
+# Tile of one of Hopper's matrix products: parts that a consumer computes, panels that it stores, whether blocks form clusters.
+HOPPER_TILES = {
+    "bf16_128x256_c2": (1, 4, True),
+    "bf16_256x128_c2": (2, 4, True),
+    "bf16_128x128": (1, 2, False),
+    "bf16_64x128": (1, 1, False),
+    "e4m3_128x256_c2": (2, 4, True),
+    "e4m3_128x128": (1, 2, False),
+    "e4m3_64x128": (1, 1, False),
+    "e5m2_128x256_c2": (2, 4, True),
+}
 
 
 def find_nvdisasm():
@@ -71,8 +84,16 @@ class Instruction:
         return set(range(first, first + width))
 
 
+class Block(list):
+    """A basic block: instructions, and the labels that lead to it."""
+
+    def __init__(self, labels=()):
+        super().__init__()
+        self.labels = set(labels)
+
+
 def disassemble(tool, path):
-    """{kernel: (registers, [basic block])}; a basic block is a list of Instruction."""
+    """{kernel: (registers, [basic block])}."""
     run = subprocess.run([tool, str(path)], capture_output=True, text=True, check=True)
     registers = {
         name: int(value, 16)
@@ -82,15 +103,17 @@ def disassemble(tool, path):
     for section in re.split(r"\n\s*\.section\s+", run.stdout)[1:]:
         if not (name := re.match(r"\.text\.(\w+)", section)):
             continue
-        blocks = [[]]
+        blocks = [Block()]
         for line in section.splitlines():
-            if re.match(r"\.L_\w+:", line.strip()):
-                blocks.append([])
+            if label := re.match(r"(\.L_\w+):", line.strip()):
+                if blocks[-1]:
+                    blocks.append(Block())
+                blocks[-1].labels.add(label.group(1))
             elif found := INSTRUCTION.search(line):
                 _, _, opcode, operands = found.groups()
                 blocks[-1].append(Instruction(opcode, operands))
                 if opcode.split(".")[0] in BRANCHES:
-                    blocks.append([])
+                    blocks.append(Block())
         kernels[name.group(1)] = (registers.get(name.group(1)), [b for b in blocks if b])
     return kernels
 
@@ -152,7 +175,9 @@ def check_kernel(target, name, blocks):
         expect([i.is_store for i in order] == [False, True, False, True], "clock, store, clock, store")
     if name == "gate":
         expect(count(blocks, r"LDG.*STRONG\.SYS.*") > 0, "reads past all caches")
-    if name.startswith("gemm_"):
+    if name.startswith("gemm_hopper_"):
+        check_hopper(name.removeprefix("gemm_hopper_"), blocks, expect)
+    elif name.startswith("gemm_"):
         check_gemm(target, name.removeprefix("gemm_"), blocks, expect)
     return seen, wrong
 
@@ -180,6 +205,55 @@ def check_gemm(target, kind, blocks, expect):
     expect(count(blocks, r"LDG\..*") == 0, "no LDG")
 
 
+def innermost_loop(blocks, pattern):
+    """The blocks of the smallest loop around every instruction of a pattern; none if there is no such loop."""
+    where = [i for i, block in enumerate(blocks) if count([block], pattern)]
+    best = []
+    for end, block in enumerate(blocks):
+        for instruction in block:
+            if not where or end < where[-1] or not instruction.opcode.startswith("BRA"):
+                continue
+            target = re.search(r"\.L_\w+", instruction.operands)
+            start = next((i for i, b in enumerate(blocks) if target and target.group(0) in b.labels), None)
+            if start is not None and start <= where[0] and (not best or end + 1 - start < len(best)):
+                best = blocks[start : end + 1]
+    return best
+
+
+def check_hopper(kind, blocks, expect):
+    parts, panels, cluster = HOPPER_TILES[kind]
+    form = kind.split("_")[0]
+    promotes = form != "bf16"
+    wide = "256" if kind == "bf16_128x256_c2" else "64" if "64x128" in kind else "128"
+    mma = rf"HGMMA\.64x{wide}x16\.F32\.BF16" if form == "bf16" else rf"QGMMA\.64x{wide}x32\.F32\.{form.upper()}\.{form.upper()}"
+    loop = innermost_loop(blocks, mma)
+    found, wanted = count(loop, mma), 4 * parts
+    expect(found == wanted, f"{found} {mma[:5]} of 64x{wide} in the loop")
+    expect(count(blocks, r"\w*MMA.*") == found, "no other MMA")
+    waits = [i.operands.replace(" ", "") for b in loop for i in b if i.opcode.startswith("WARPGROUP.DEPBAR")]
+    # Sums that are added to others have to be waited for, part by part; others only when the next slice is under way.
+    expect(waits == (["gsb0,0x0"] * parts if promotes else ["gsb0,0x1"]), f"{len(waits)} waits for it")
+    if promotes:
+        added = count(loop, r"FADD.*")
+        expect(added == parts * int(wide) // 2, f"{added} FADD")
+    expect(count(loop, r"SYNCS\.PHASECHK.*") > 0 and count(loop, r"SYNCS\.ARRIVE.*") == 1, "waits and arrives once")
+    expect(count(loop, r"MEMBAR.*GPU|CCTL.*") == 0, "no wide fence")
+    plain, shared = count(blocks, r"UTMALDG\.2D"), count(blocks, r"UTMALDG\.2D\.MULTICAST")
+    expect((plain, shared) == ((1, 1) if cluster else (2, 0)), f"{plain} UTMALDG" + (f" {shared} to both" if shared else ""))
+    stores = count(blocks, r"UTMASTG\.2D")
+    expect(stores == panels and count(blocks, r"STSM\.16\.M88\.4") == 4 * panels, f"{stores} UTMASTG")
+    meets = count(blocks, r"UCGABAR_ARV.*")
+    expect(meets == (2 if cluster else 0), f"{meets} meetings of the cluster")
+    moved = count(blocks, r"USETMAXREG\.TRY_ALLOC.*"), count(blocks, r"USETMAXREG\.DEALLOC.*")
+    expect(moved == (1, 1), "registers move")
+    # Two waits, each with two looks at the clock; two more at the end after a failure.
+    looks = sum("SR_GLOBALTIMER" in i.operands for b in blocks for i in b)
+    expect(looks >= 6, f"{looks} looks at the clock")
+    # The note that it gave up is all that goes past the copies.
+    others = [i for b in blocks for i in b if i.is_load or i.is_store]
+    expect(all(i.opcode.endswith("E.STRONG.SYS") for i in others), "no LDG or STG but for the note")
+
+
 def check(tool, folder, files, manifest):
     """Rows for the table, and everything that is wrong."""
     rows, broken = [], []
@@ -203,6 +277,6 @@ def check(tool, folder, files, manifest):
 
 
 def print_table(rows):
-    print(f"{'target':8} {'kernel':18} {'regs':>4} {'spills':>6}  checks")
+    print(f"{'target':8} {'kernel':27} {'regs':>4} {'spills':>6}  checks")
     for target, name, registers, spills, text in rows:
-        print(f"{target:8} {name:18} {registers:4} {spills:6}  {text}")
+        print(f"{target:8} {name:27} {registers:4} {spills:6}  {text}")

@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -42,6 +42,8 @@ pub struct Request<'a> {
     pub started: String,
     /// Digest over the kernels' sources.
     pub kernels: String,
+    /// This program, which tries kernels that no hardware has proven in a process of their own; without it they are not used.
+    pub program: Option<PathBuf>,
 }
 
 /// Where a run stands, for whoever shows it.
@@ -128,7 +130,7 @@ pub fn run(
         stopped,
         tell: &|case, now| listener.borrow_mut().proceeds(case, now),
         besides: Vec::new(),
-        rig: Rig::default(),
+        rig: Rig::with_program(request.program.clone()),
     };
     let mut left: Seconds = errands.iter().map(|errand| errand.budget).sum();
     let mut written = Instant::now();

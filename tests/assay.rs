@@ -196,6 +196,7 @@ fn request<'a>(probes: &'a [&'a dyn Probe], gpus: Vec<u32>) -> Request<'a> {
         identify: false,
         started: "2026-01-02T03:04:05Z".to_owned(),
         kernels: "none".to_owned(),
+        program: None,
     }
 }
 

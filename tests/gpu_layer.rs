@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use gpu_assay::error::{Error, Result};
 use gpu_assay::gpu::{
-    Attribute, Chase, CublasLt, Driver, Empty, FillPattern, FillUniformBf16, GemmBf16, Gpu, Graph, LtFormat, SYMBOLS, Shape, Stream,
-    StreamCopy, StreamTriad, VerifyPattern, prebuilt, select, survey,
+    Attribute, Chase, CublasLt, Driver, Empty, FillPattern, FillUniformBf16, GemmBf16, Gpu, Graph, HopperFormat, HopperKernel,
+    HopperOperands, HopperTile, LtFormat, SYMBOLS, Shape, Stream, StreamCopy, StreamTriad, VerifyPattern, prebuilt, select, survey,
 };
 use gpu_assay::measure::{Clock, GpuClock, Trial, Work};
 use gpu_assay::units::{Bytes, Seconds};
@@ -329,6 +329,68 @@ fn the_own_product_and_cublaslt_agree() {
 }
 
 #[test]
+fn kernels_for_hopper_multiply_what_their_tensor_maps_describe() {
+    on("h200-1x", "kernels_for_hopper_multiply_what_their_tensor_maps_describe", || {
+        let gpu = first_gpu();
+        let stream = gpu.stream().unwrap();
+        let (m, n, k) = (200_u32, 264_u32, 80_u32);
+        let area = |rows: u32, columns: u32| u64::from(rows) * u64::from(columns);
+        let [a, b, expected, found] =
+            [area(m, k), area(n, k), area(m, n), area(m, n)].map(|elements| gpu.allocate_elements::<u16>(elements).unwrap());
+        for (buffer, elements, seed) in [(&a, area(m, k), 1), (&b, area(n, k), 2)] {
+            stream.launch(&FillUniformBf16 { out: buffer.output(), n: elements, seed, scale: 1.0 }, Shape::line(8, 256)).unwrap();
+        }
+        let gemm = prebuilt::GEMM_LAUNCH;
+        let shape = Shape { shared: gemm.shared_bytes, ..Shape::line(m.div_ceil(gemm.tile_m) * n.div_ceil(gemm.tile_n), gemm.block) };
+        stream.launch(&GemmBf16 { a: a.input(), b: b.input(), c: expected.output(), m, n, k }, shape).unwrap();
+        let expected = expected.read::<u16>(&stream, area(m, n)).unwrap();
+        let note = gpu.allocate_elements::<u32>(1).unwrap();
+        let operands = HopperOperands { a: a.view(), b: b.view(), c: found.view(), note: note.view(), extents: [m, n, k] };
+        assert_eq!(HopperKernel::of(HopperFormat::Bf16).count(), 4);
+        for kernel in HopperKernel::of(HopperFormat::Bf16) {
+            note.write(&stream, &[0_u32]).unwrap();
+            stream.set(found.view::<u8>(), 0xff).unwrap();
+            kernel.launch(&stream, &operands).unwrap();
+            assert!(found.read::<u16>(&stream, area(m, n)).unwrap() == expected, "{}", kernel.tile);
+            assert_eq!(note.read::<u32>(&stream, 1).unwrap(), [0]);
+        }
+        // A launch behind one that gave up does nothing.
+        note.write(&stream, &[1_u32]).unwrap();
+        stream.set(found.view::<u8>(), 0xff).unwrap();
+        let wide = HopperKernel { format: HopperFormat::Bf16, tile: HopperTile::Wide };
+        wide.launch(&stream, &operands).unwrap();
+        assert!(found.read::<u16>(&stream, area(m, n)).unwrap().iter().all(|bits| *bits == 0xffff));
+
+        let none = HopperKernel { format: HopperFormat::E5m2, tile: HopperTile::Low };
+        assert!(none.name().is_none() && !none.runs_on(&gpu));
+        assert!(none.launch(&stream, &operands).unwrap_err().to_string().starts_with("no kernel of E5m2"));
+        let short = HopperOperands { c: found.view::<u16>().slice(0, area(m, n) - 1).unwrap(), ..operands };
+        assert!(wide.launch(&stream, &short).unwrap_err().to_string().contains("expected 105600 bytes but found 105598"));
+    });
+}
+
+#[test]
+fn a_matrix_that_the_hardware_cannot_copy_is_refused() {
+    on("h200-1x", "a_matrix_that_the_hardware_cannot_copy_is_refused", || {
+        let gpu = first_gpu();
+        let memory = gpu.allocate(Bytes::kib(64)).unwrap();
+        let refused = |first, rows, columns, box_rows| {
+            let view = memory.view::<u16>().slice(first, (32 << 10) - first).unwrap();
+            gpu.tensor_map(view, rows, columns, box_rows).map_err(|error| error.to_string()).err()
+        };
+        assert_eq!(refused(0, 128, 64, 128), None);
+        assert_eq!(refused(8, 100, 72, 256), None, "16 bytes further, rows of 144");
+        let sixteen = "expected rows of a multiple of 16 bytes that begin at one";
+        assert!(refused(0, 128, 60, 128).unwrap().ends_with(sixteen));
+        assert!(refused(1, 128, 64, 128).unwrap().ends_with(sixteen));
+        for (rows, columns, box_rows) in [(0, 64, 64), (64, 0, 64), (64, 64, 0), (64, 64, 257)] {
+            assert!(refused(0, rows, columns, box_rows).unwrap().contains("boxes of 1 to 256 rows of a matrix that is not empty"));
+        }
+        assert!(refused(0, 513, 64, 64).unwrap().ends_with("expected 65664 bytes but found 65536"));
+    });
+}
+
+#[test]
 fn fp8_products_have_plans_too() {
     on("h200-1x", "fp8_products_have_plans_too", || {
         let gpu = first_gpu();
@@ -452,6 +514,11 @@ fn session() -> Result<()> {
     let mut graph = Graph::repeating(&stream, &Empty {}, Shape::line(1, 32), 3)?;
     graph.launch(&stream)?;
     gpu.memory()?;
+    let [a, b, c] = [gpu.allocate(Bytes::kib(64))?, gpu.allocate(Bytes::kib(64))?, gpu.allocate(Bytes::kib(64))?];
+    let note = gpu.allocate_elements::<u32>(1)?;
+    stream.set(note.view::<u8>(), 0)?;
+    let operands = HopperOperands { a: a.view(), b: b.view(), c: c.view(), note: note.view(), extents: [64, 128, 64] };
+    HopperKernel { format: HopperFormat::Bf16, tile: HopperTile::Low }.launch(&stream, &operands)?;
     gpu.synchronize()
 }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use gpu_assay::gpu::reference::*;
+use gpu_assay::gpu::{HopperFormat, HopperKernel, HopperTile};
 use half::bf16;
 use tempfile::TempDir;
 
@@ -244,4 +245,67 @@ fn the_matrix_product_takes_every_operand_once_and_stores_every_element_once() {
         }
     }
     assert_eq!(run(&program, &arguments), format!("{} products\n", 8 * SHAPES.len()));
+}
+
+fn hopper(folder: &TempDir) -> PathBuf {
+    compile(folder, &[root().join("tests/kernels/hopper_emulation.c")])
+}
+
+/// Shapes for Hopper's matrix product: one tile and one slice, a little more and less than tiles, slices and the ring, a single row, and more
+/// work than there are clusters.
+const HOPPER_SHAPES: [(u32, u32, u32); 7] =
+    [(128, 256, 8), (256, 256, 64), (1, 8, 1), (127, 248, 9), (257, 520, 18), (65, 72, 100), (600, 264, 21)];
+
+/// Columns of a part at most: of BF16, and of FP8, whose sums of a slice are added to others.
+const WIDEST: [(HopperFormat, u32); 2] = [(HopperFormat::Bf16, 256), (HopperFormat::E4m3, 128)];
+
+#[test]
+fn hopper_takes_every_operand_once_and_stores_every_element_once_in_any_order_of_events() {
+    let folder = TempDir::new().unwrap();
+    let program = hopper(&folder);
+    let mut arguments = Vec::new();
+    for (format, widest) in WIDEST {
+        for tile in HopperKernel::of(format).map(|kernel| HopperTile::ALL.iter().position(|tile| *tile == kernel.tile).unwrap()) {
+            for (m, n, chunks) in HOPPER_SHAPES {
+                for (clusters, seed) in [(1, 1), (2, 2), (3, 3), (2, 4)] {
+                    arguments.push(format!("{tile},{widest},{clusters},{m},{n},{chunks},{seed},0"));
+                }
+            }
+        }
+    }
+    assert_eq!(arguments.len(), 7 * 7 * 4);
+    assert_eq!(run(&program, &arguments), format!("{} products\n", arguments.len()));
+}
+
+#[test]
+fn on_hopper_nobody_waits_forever_for_a_copy_that_does_not_come() {
+    let folder = TempDir::new().unwrap();
+    let program = hopper(&folder);
+    let mut arguments = Vec::new();
+    for (_, widest) in WIDEST {
+        for tile in 0..HopperTile::ALL.len() {
+            arguments.extend((1..=12).map(|lost| format!("{tile},{widest},2,600,264,40,{lost},{lost}")));
+        }
+    }
+    assert_eq!(run(&program, &arguments), format!("{} products\n", arguments.len()));
+}
+
+#[test]
+fn hoppers_tiles_are_those_of_the_sources() {
+    let folder = TempDir::new().unwrap();
+    let expected: Vec<String> = HopperTile::ALL
+        .iter()
+        .map(|t| format!("{} {} {} {} {} {}\n", t.name(), t.rows(), t.columns(), t.stages(), t.cluster(), t.shared_bytes()))
+        .collect();
+    assert_eq!(run(&hopper(&folder), &["tiles".to_owned()]), expected.concat());
+    let sources =
+        ["gemm_hopper_bf16.cu", "gemm_hopper_fp8.cu"].map(|name| std::fs::read_to_string(root().join("kernels").join(name)).unwrap());
+    for kernel in HopperKernel::all() {
+        let format = format!("{:?}", kernel.format);
+        let call = format!("hopper_gemm<{format}, {}>(", kernel.tile.name());
+        let name = format!("KERNEL gemm_hopper_{}_{}(", format.to_lowercase(), kernel.tile.name().trim_start_matches('t'));
+        let source = sources.iter().find_map(|text| text.split_once(&name)).map(|(_, rest)| rest.split("KERNEL ").next().unwrap());
+        assert!(source.is_some_and(|body| body.contains(&call)), "{name} does not call {call}");
+        assert_eq!(kernel.name(), name.strip_prefix("KERNEL ").and_then(|rest| rest.strip_suffix('(')));
+    }
 }

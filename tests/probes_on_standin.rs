@@ -5,6 +5,7 @@ mod common;
 
 use common::truth::{reported, truth};
 use common::{Bench, stderr, stdout};
+use gpu_assay::gpu::HopperKernel;
 use gpu_assay::measure::{DESIGN, GemmShape, Outcome, Waiver};
 use gpu_assay::probe::selftest::{self, Options, Verdict};
 use gpu_assay::record::Run;
@@ -395,7 +396,8 @@ fn inside(scenario: &str, test: &str, fault: &str, body: impl FnOnce()) {
 
 fn tested() -> selftest::Report {
     let options = Options { seed: 7, share: 0.2 };
-    selftest::run(&gpu_assay::assay::inspect(), &[0], options, &mut |_| {}, &|| false).unwrap()
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_gpu-assay"));
+    selftest::run(&gpu_assay::assay::inspect(), &[0], options, Some(program), &mut |_| {}, &|| false).unwrap()
 }
 
 #[test]
@@ -404,7 +406,7 @@ fn the_self_test_passes_on_a_right_device() {
         let report = tested();
         let others: Vec<_> = report.checks.iter().filter(|check| check.verdict != Verdict::Right).collect();
         assert!(report.is_right() && others.is_empty(), "{others:#?}");
-        assert_eq!(report.checks.len(), 31);
+        assert_eq!(report.checks.len(), 31 + HopperKernel::all().count());
     });
 }
 

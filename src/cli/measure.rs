@@ -80,6 +80,7 @@ pub(super) fn record(
         identify: measuring.identify,
         started: now(),
         kernels: gpu::prebuilt::digest(),
+        program: super::try_kernels::program(),
     };
     let merges = measuring.output.is_none() && !request.chosen.is_empty();
     let earlier = if merges { set_aside(&path, &request, machine)? } else { None };

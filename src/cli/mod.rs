@@ -31,6 +31,7 @@ mod results;
 mod run;
 mod selftest;
 mod stop;
+mod try_kernels;
 mod validate;
 mod verify;
 
@@ -82,6 +83,9 @@ enum Command {
     Export(export::Arguments),
     /// Say how wrong the calibrated models are on somebody's measurements
     Accuracy(accuracy::Arguments),
+    /// Try kernels that no hardware has proven; this program calls itself so
+    #[command(hide = true)]
+    TryKernels(try_kernels::Arguments),
 }
 
 /// Options that every command takes.
@@ -293,6 +297,7 @@ fn dispatch(cli: &Cli) -> Result<Status> {
         Some(Command::Estimate(arguments)) => estimate::estimate(&cli.common, arguments),
         Some(Command::Plan(arguments)) => plan::plan(&cli.common, arguments),
         Some(Command::Report(arguments)) => report::report(&cli.common, arguments),
+        Some(Command::TryKernels(arguments)) => try_kernels::try_kernels(arguments),
         Some(Command::Accuracy(arguments)) => accuracy::accuracy(&cli.common, arguments),
         Some(Command::Compare(arguments)) => compare::compare(&cli.common, arguments),
         Some(Command::Records(arguments)) => records::records(&cli.common, arguments),

@@ -32,7 +32,14 @@ pub(super) fn selftest(common: &Common, measuring: &Measuring, arguments: &Argum
     let _lock = results::lock()?;
     let options = Options { seed: measuring.seed(), share: arguments.memory };
     let progress = super::progress::Checks::new(common.no_progress);
-    let report = selftest::run(&machine, &gpus, options, &mut |check| progress.heard(check), &stop::stopped)?;
+    let report = selftest::run(
+        &machine,
+        &gpus,
+        options,
+        super::try_kernels::program().as_deref(),
+        &mut |check| progress.heard(check),
+        &stop::stopped,
+    )?;
     drop(progress);
     let mut table = table(&report.checks);
     if machine.driver.simulated {

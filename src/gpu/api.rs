@@ -14,7 +14,8 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_ulonglong, c_void};
 
 use cudarc::driver::sys::{
     CUcontext, CUdevice, CUdevice_P2PAttribute, CUdevice_attribute, CUdeviceptr, CUevent, CUfunction, CUfunction_attribute, CUgraph,
-    CUgraphExec, CUmodule, CUstream, CUstreamCaptureMode, CUuuid,
+    CUgraphExec, CUmodule, CUstream, CUstreamCaptureMode, CUtensorMap, CUtensorMapDataType, CUtensorMapFloatOOBfill, CUtensorMapInterleave,
+    CUtensorMapL2promotion, CUtensorMapSwizzle, CUuuid,
 };
 
 use super::failure::{Failure, Returned};
@@ -93,6 +94,11 @@ function_table! {
         cuGraphLaunch(executable: CUgraphExec, stream: CUstream);
         cuGraphExecDestroy(executable: CUgraphExec);
         cuGraphDestroy(graph: CUgraph);
+        cuTensorMapEncodeTiled(
+            map: *mut CUtensorMap, kind: CUtensorMapDataType, rank: c_uint, address: *mut c_void, sizes: *const u64, strides: *const u64,
+            box_sizes: *const u32, steps: *const u32, interleave: CUtensorMapInterleave, swizzle: CUtensorMapSwizzle,
+            promotion: CUtensorMapL2promotion, beyond: CUtensorMapFloatOOBfill
+        );
     }
     describing {
         cuGetErrorName: Describe;

@@ -73,6 +73,11 @@ pub trait Argument {
     /// The memory behind it and the size of one element, for arrays.
     #[doc(hidden)]
     fn array(&self) -> Option<Array<'_>>;
+    /// Where its bytes are, for an argument that is wider than its bits.
+    #[doc(hidden)]
+    fn block(&self) -> Option<*const c_void> {
+        None
+    }
 }
 
 /// The memory behind an argument.
@@ -81,6 +86,12 @@ pub trait Argument {
 pub struct Array<'a> {
     region: Region<'a>,
     element: u64,
+}
+
+impl<'a> Array<'a> {
+    pub(super) const fn new(region: Region<'a>, element: u64) -> Self {
+        Self { region, element }
+    }
 }
 
 macro_rules! arrays {
@@ -128,6 +139,8 @@ const _: () = assert!(cfg!(target_endian = "little"), "arguments are handed over
 #[derive(Default)]
 pub struct Arguments<'a> {
     bits: [u64; MOST_ARGUMENTS],
+    /// Where the wide ones are; they live as long as the kernel that they were pushed from.
+    blocks: [Option<*const c_void>; MOST_ARGUMENTS],
     needs: [Option<Need<'a>>; MOST_ARGUMENTS],
     count: usize,
 }
@@ -151,6 +164,7 @@ impl<'a> Arguments<'a> {
         // The bound is checked for all kernels at once by a test.
         if let Some(slot) = self.bits.get_mut(self.count) {
             *slot = argument.bits();
+            self.blocks[self.count] = argument.block();
             self.needs[self.count] =
                 argument.array().map(|array| Need { name, region: array.region, bytes: elements.checked_mul(array.element) });
         }
@@ -177,10 +191,13 @@ impl Stream {
             need.region.uses.mark(self);
         }
         let mut pointers = arguments.bits.each_mut().map(|bits| std::ptr::from_mut(bits).cast::<c_void>());
+        for (pointer, block) in pointers.iter_mut().zip(arguments.blocks) {
+            *pointer = block.map_or(*pointer, <*const c_void>::cast_mut);
+        }
         let ([grid_x, grid_y, grid_z], [block_x, block_y, block_z]) = (shape.grid, shape.block);
         self.enter()
             // SAFETY: the function is loaded in this stream's context; `pointers` has at least as many entries as it has parameters, each
-            // to a live 8-byte value with the argument in its low end. What the kernel touches is long enough by its declaration, alive
+            // to a live 8-byte value with the argument in its low end, or to a live wider argument, which is only read. What the kernel touches is long enough by its declaration, alive
             // until this stream is waited for, and not looked at by the host before.
             .and_then(|()| unsafe {
                 self.gpu().api().cuLaunchKernel(

@@ -4,6 +4,7 @@
 //! and what should limit it, is told in its source under `kernels/`.
 
 use super::kernel::{Argument, Arguments, Kernel, Parameter};
+use super::tensor_map::TensorMap;
 use super::view::{Flag, Float4, In, Out};
 
 macro_rules! kernels {
@@ -155,5 +156,39 @@ kernels! {
     /// As [`GemmBf16`] with FP8 E5M2 in.
     "gemm_fp8" gemm_e5m2 = GemmE5m2<'a> {
         a: In<'a, u8> = area(m, k), b: In<'a, u8> = area(n, k), c: Out<'a, u16> = area(m, n), m: u32, n: u32, k: u32,
+    }
+
+    /// C = A·Bᵀ with Hopper's own instructions, in tiles of 128x256 and clusters of two. The matrices and their boxes are in the maps, see
+    /// [`HopperKernel`](super::HopperKernel), which launches it. `given_up` must be 0, and is not 0 afterwards if the kernel gave up.
+    "gemm_hopper_bf16" gemm_hopper_bf16_128x256_c2 = GemmHopperBf16Wide<'a> {
+        a: TensorMap<'a>, b: TensorMap<'a>, c: TensorMap<'a>, m: u32, n: u32, k: u32, given_up: Out<'a, u32> = 1,
+    }
+    /// As [`GemmHopperBf16Wide`], in tiles of 256x128 and clusters of two.
+    "gemm_hopper_bf16" gemm_hopper_bf16_256x128_c2 = GemmHopperBf16Tall<'a> {
+        a: TensorMap<'a>, b: TensorMap<'a>, c: TensorMap<'a>, m: u32, n: u32, k: u32, given_up: Out<'a, u32> = 1,
+    }
+    /// As [`GemmHopperBf16Wide`], in tiles of 128x128.
+    "gemm_hopper_bf16" gemm_hopper_bf16_128x128 = GemmHopperBf16Square<'a> {
+        a: TensorMap<'a>, b: TensorMap<'a>, c: TensorMap<'a>, m: u32, n: u32, k: u32, given_up: Out<'a, u32> = 1,
+    }
+    /// As [`GemmHopperBf16Wide`], in tiles of 64x128.
+    "gemm_hopper_bf16" gemm_hopper_bf16_64x128 = GemmHopperBf16Low<'a> {
+        a: TensorMap<'a>, b: TensorMap<'a>, c: TensorMap<'a>, m: u32, n: u32, k: u32, given_up: Out<'a, u32> = 1,
+    }
+    /// As [`GemmHopperBf16Wide`] with FP8 E4M3 in, in tiles of 128x256 and clusters of two.
+    "gemm_hopper_fp8" gemm_hopper_e4m3_128x256_c2 = GemmHopperE4m3Wide<'a> {
+        a: TensorMap<'a>, b: TensorMap<'a>, c: TensorMap<'a>, m: u32, n: u32, k: u32, given_up: Out<'a, u32> = 1,
+    }
+    /// As [`GemmHopperBf16Wide`] with FP8 E4M3 in, in tiles of 128x128.
+    "gemm_hopper_fp8" gemm_hopper_e4m3_128x128 = GemmHopperE4m3Square<'a> {
+        a: TensorMap<'a>, b: TensorMap<'a>, c: TensorMap<'a>, m: u32, n: u32, k: u32, given_up: Out<'a, u32> = 1,
+    }
+    /// As [`GemmHopperBf16Wide`] with FP8 E4M3 in, in tiles of 64x128.
+    "gemm_hopper_fp8" gemm_hopper_e4m3_64x128 = GemmHopperE4m3Low<'a> {
+        a: TensorMap<'a>, b: TensorMap<'a>, c: TensorMap<'a>, m: u32, n: u32, k: u32, given_up: Out<'a, u32> = 1,
+    }
+    /// As [`GemmHopperBf16Wide`] with FP8 E5M2 in, in tiles of 128x256 and clusters of two.
+    "gemm_hopper_fp8" gemm_hopper_e5m2_128x256_c2 = GemmHopperE5m2Wide<'a> {
+        a: TensorMap<'a>, b: TensorMap<'a>, c: TensorMap<'a>, m: u32, n: u32, k: u32, given_up: Out<'a, u32> = 1,
     }
 }

@@ -86,7 +86,7 @@ const CUBINS: &[Image] = cubins! {
     "sm_80": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16";
     "sm_86": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16";
     "sm_89": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8";
-    "sm_90a": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8";
+    "sm_90a": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8" "gemm_hopper_bf16" "gemm_hopper_fp8";
     "sm_100a": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8";
     "sm_103a": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8";
     "sm_120a": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8";
@@ -186,6 +186,14 @@ mod tests {
         assert_eq!(target("gemm_bf16", (7, 5)), None);
         assert_eq!(target("gemm_fp8", (8, 6)), None);
         assert_eq!(target("no such file", (9, 0)), None);
+    }
+
+    #[test]
+    fn code_for_one_chip_is_for_no_other() {
+        assert_eq!(target("gemm_hopper_bf16", (9, 0)), Some("sm_90a"));
+        for other in [(8, 9), (10, 0), (10, 3), (12, 0), (13, 0)] {
+            assert_eq!(target("gemm_hopper_fp8", other), None, "{other:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod operands;
 mod pattern;
 mod peer;
 mod pinned;
+pub mod proof;
 mod rig;
 mod ring;
 pub mod selftest;

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use super::matmul::Format;
 use super::rig::{Bench, Rig};
 use crate::error::Result;
-use crate::gpu::{DeviceBuffer, FillUniformBf16, FillUniformE4m3, View};
+use crate::gpu::{DeviceBuffer, FillUniformBf16, FillUniformE4m3, Stream, View};
 use crate::measure::GemmShape;
 use crate::units::Bytes;
 
@@ -79,9 +79,9 @@ impl Rig {
                 new
             }
         };
-        // All ones is a NaN: what is not written is seen.
-        bench.stream.set(operands.results.view::<u8>().slice(0, results.0)?, 0xff)?;
-        Ok(Sets { operands, shape, count })
+        let sets = Sets { operands, shape, count };
+        sets.spoil(&bench.stream)?;
+        Ok(sets)
     }
 }
 
@@ -99,6 +99,16 @@ impl Operands {
 }
 
 impl Sets {
+    /// Make all results NaN: what is not written afterwards is seen.
+    ///
+    /// # Errors
+    /// When the memory cannot be set.
+    pub(super) fn spoil(&self, stream: &Stream) -> Result<()> {
+        let (_, result) = strides(self.shape, self.operands.format.element());
+        // All ones is a NaN.
+        stream.set(self.operands.results.view::<u8>().slice(0, result * self.count)?, 0xff)
+    }
+
     /// How many.
     pub(super) const fn count(&self) -> u64 {
         self.count

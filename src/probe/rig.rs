@@ -9,6 +9,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use super::Lab;
 use super::facts::unknown;
 use super::operands::Operands;
 use super::pinned::Pinned;
+use super::proof::Proofs;
 use crate::error::{Error, Result};
 use crate::gpu::reference::pattern_word;
 use crate::gpu::{
@@ -43,6 +45,10 @@ pub struct Rig {
     checksums: HashMap<(u64, u64), [u32; 4]>,
     /// Matrices of the `matmul` probe, on one GPU at a time.
     pub(super) operands: Vec<Rc<Operands>>,
+    /// This program, which tries kernels that no hardware has proven in a process of their own; without it they are not used.
+    pub(super) program: Option<PathBuf>,
+    /// What came of that, by the name of the GPU's model.
+    pub(super) proofs: BTreeMap<String, Proofs>,
     /// cublasLt, opened for the `matmul` probe on one GPU at a time, or why it does not open: loading it anew for every case would take longer
     /// than the case.
     pub(super) library: Option<(u32, std::result::Result<CublasLt, Waiver>)>,
@@ -60,6 +66,11 @@ pub(super) struct Bench {
 }
 
 impl Rig {
+    /// An empty one that can start this program again.
+    pub fn with_program(program: Option<PathBuf>) -> Self {
+        Self { program, ..Self::default() }
+    }
+
     /// The driver, opened on first use.
     ///
     /// # Errors
@@ -84,8 +95,7 @@ impl Rig {
         let driver = self.driver()?;
         let listed = machine.gpus.iter().find(|gpu| gpu.index == index);
         let listed = listed.ok_or_else(|| Error::usage(format!("no GPU {index} on this machine; `gpu-assay inspect` lists them")))?;
-        let gpu = Gpu::open_by_uuid(&driver, &listed.uuid)?;
-        let bench = Bench { stream: gpu.stream()?, gpu, shapes: Rc::default() };
+        let bench = Bench::open(&driver, &listed.uuid)?;
         self.benches.insert(index, bench.clone());
         Ok(bench)
     }
@@ -220,6 +230,15 @@ impl Watch for Watches {
 }
 
 impl Bench {
+    /// The GPU with this UUID, and a stream on it.
+    ///
+    /// # Errors
+    /// As [`Gpu::open_by_uuid`].
+    pub(super) fn open(driver: &Arc<Driver>, uuid: &str) -> Result<Self> {
+        let gpu = Gpu::open_by_uuid(driver, uuid)?;
+        Ok(Self { stream: gpu.stream()?, gpu, shapes: Rc::default() })
+    }
+
     /// Launch a kernel whose threads stride over their data, on as many blocks as run at once.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use gpu_assay::gpu::MOST_QUEUED;
 use gpu_assay::measure::{Case, Measurement};
 use gpu_assay::stats::Interval;
-use gpu_assay_standin::scenario::{Gpu, Link, ProductShape, Scenario};
+use gpu_assay_standin::scenario::{Gpu, Link, ProductShape, Scenario, Tile};
 
 /// What a measurement reports: operations per second where it computes, else bytes per second where it moves any, else seconds per step.
 pub fn reported(measurement: &Measurement) -> Interval {
@@ -41,11 +41,19 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
         "cache.read" => moved / (gpu.dram.read_gbs * 1e9),
         "cache.latency" => steps * ring_ns(gpu, bytes) * 1e-9,
         "matmul.bf16" | "matmul.e4m3" => {
-            let rates = if own { gpu.matmul } else { gpu.cublaslt.expect("a library that measured") };
+            let tile = hopper_tile(measurement).filter(|_| own);
+            let rates = if tile.is_some() {
+                gpu.hopper.expect("rates on Hopper")
+            } else if own {
+                gpu.matmul
+            } else {
+                gpu.cublaslt.expect("a library that measured")
+            };
             let (rate, element) =
                 if case.mechanism() == "matmul.bf16" { (rates.bf16_tflops, 2) } else { (rates.e4m3_tflops.expect("FP8"), 1) };
             let [m, n, k] = ["m", "n", "k"].map(|name| axis(name).expect("an extent"));
-            gpu.product_seconds(&rates, rate, ProductShape { m, n, k, element })
+            let shape = ProductShape { m, n, k, element };
+            tile.map_or_else(|| gpu.product_seconds(&rates, rate, shape), |tile| gpu.tile_seconds(&rates, rate, shape, tile))
         }
         "launch.kernel" => steps * gpu.launch.host_us.max(gpu.launch.kernel_us) * 1e-6,
         "launch.graph" => steps * gpu.launch.graph_kernel_us * 1e-6,
@@ -161,4 +169,12 @@ fn slower_of_two(sigma: f64, iterations: u64) -> f64 {
     let (whole, rest) = ((iterations / part) as f64, (iterations % part) as f64);
     let excess = (whole * (part as f64).sqrt() + rest.sqrt()) * sigma / std::f64::consts::PI.sqrt();
     1.0 + excess / iterations as f64
+}
+
+/// The tile of a product by one of the kernels for Hopper: `wgmma, 128x256 tiles, 4 stages, cluster 2x1`.
+fn hopper_tile(measurement: &Measurement) -> Option<Tile> {
+    let algorithm = measurement.conditions.get("algorithm")?.strip_prefix("wgmma, ")?;
+    let (rows, columns) = algorithm.split(' ').next()?.split_once('x')?;
+    let cluster = if algorithm.ends_with("cluster 2x1") { 2 } else { 1 };
+    Some(Tile { rows: rows.parse().ok()?, columns: columns.parse().ok()?, cluster })
 }

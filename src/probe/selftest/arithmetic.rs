@@ -1,5 +1,7 @@
 //! Checks of the kernels that compute: random numbers, matrix times vector, matrix products.
 
+use std::collections::HashMap;
+
 use half::bf16;
 
 use super::super::rig::Bench;
@@ -11,8 +13,8 @@ use crate::gpu::reference::{
 };
 use crate::gpu::{
     DeviceBuffer, FillNormalBf16, FillNormalE4m3, FillNormalE5m2, FillNormalF32, FillUniformBf16, FillUniformE4m3, FillUniformE5m2,
-    FillUniformF32, GemmBf16, GemmE4m3, GemmE5m2, MatvecBf16, MatvecE4m3, MatvecE5m2, MatvecTransposedBf16, MatvecTransposedE4m3,
-    MatvecTransposedE5m2, Shape,
+    FillUniformF32, GemmBf16, GemmE4m3, GemmE5m2, HopperFormat, HopperKernel, HopperOperands, MatvecBf16, MatvecE4m3, MatvecE5m2,
+    MatvecTransposedBf16, MatvecTransposedE4m3, MatvecTransposedE5m2, Shape,
 };
 
 /// Elements of a random array: one, an odd few, a multiple of every vector, and none of any.
@@ -20,6 +22,9 @@ const SIZES: [u64; 4] = [1, 77, 1 << 14, 30_011];
 
 /// Rows and columns of a matrix that is multiplied with a vector; the second has rows that are no multiple of a 16-byte access.
 const MATRICES: [(u64, u64); 3] = [(64, 128), (37, 45), (300, 48)];
+
+/// Products by the kernels for Hopper: the same, and one that is longer than their rings.
+const HOPPER_PRODUCTS: [(u32, u32, u32); 3] = [(128, 256, 128), (136, 264, 336), (1, 72, 48)];
 
 /// Matrix products: one whole tile, several with tails in every direction, a single row.
 const PRODUCTS: [(u32, u32, u32); 3] = [(128, 256, 128), (200, 328, 208), (1, 72, 48)];
@@ -56,8 +61,8 @@ pub(super) const EXAMS: &[Exam] = &[
     },
 ];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in super::super) enum Format {
     Bf16,
     E4m3,
     E5m2,
@@ -177,12 +182,7 @@ fn times_vector(bench: &Bench, seed: u64, format: Format, transposed: bool) -> F
 }
 
 fn gemm(bench: &Bench, seed: u64, format: Format) -> Finding {
-    over(&PRODUCTS, |&(m, n, k)| {
-        let [rows, columns, depth] = [m, n, k].map(u64::from);
-        let a = format.fill(bench, rows * depth, seed, Distribution::Uniform)?;
-        let b = format.fill(bench, columns * depth, seed + 1, Distribution::Uniform)?;
-        let c = bench.gpu.allocate_elements::<u16>(rows * columns)?;
-        bench.stream.set(c.view::<u8>(), 0xff)?;
+    multiply(bench, seed, format, &PRODUCTS, &mut References::default(), &|a, b, c, [m, n, k]| {
         let blocks = m.div_ceil(GEMM_LAUNCH.tile_m) * n.div_ceil(GEMM_LAUNCH.tile_n);
         let shape = Shape { shared: GEMM_LAUNCH.shared_bytes, ..Shape::line(blocks, GEMM_LAUNCH.block) };
         match format {
@@ -190,14 +190,70 @@ fn gemm(bench: &Bench, seed: u64, format: Format) -> Finding {
             Format::E4m3 => bench.stream.launch(&GemmE4m3 { a: a.input(), b: b.input(), c: c.output(), m, n, k }, shape),
             Format::E5m2 => bench.stream.launch(&GemmE5m2 { a: a.input(), b: b.input(), c: c.output(), m, n, k }, shape),
         }?;
+        Ok(None)
+    })
+}
+
+/// The products by one of the kernels for Hopper.
+pub(in super::super) fn hopper(bench: &Bench, seed: u64, kernel: HopperKernel, references: &mut References) -> Finding {
+    let format = match kernel.format {
+        HopperFormat::Bf16 => Format::Bf16,
+        HopperFormat::E4m3 => Format::E4m3,
+        HopperFormat::E5m2 => Format::E5m2,
+    };
+    let note = bench.gpu.allocate_elements::<u32>(1)?;
+    multiply(bench, seed, format, &HOPPER_PRODUCTS, references, &|a, b, c, extents| {
+        note.write(&bench.stream, &[0u32])?;
+        kernel.launch(&bench.stream, &HopperOperands { a: a.view(), b: b.view(), c: c.view(), note: note.view(), extents })?;
+        let gave_up = note.read::<u32>(&bench.stream, 1)? != [0];
+        Ok(gave_up.then(|| "it gave up waiting".into()))
+    })
+}
+
+/// Enqueues one product; says what is wrong where the kernel itself knows.
+type Multiply<'a> = &'a dyn Fn(&DeviceBuffer, &DeviceBuffer, &DeviceBuffer, [u32; 3]) -> Result<Option<String>>;
+
+/// What products of one seed must be, with the sums of their terms' magnitudes: computed once for all kernels of a format.
+#[derive(Default)]
+pub(in super::super) struct References(HashMap<(Format, [u32; 3]), Expected>);
+
+/// A product, and the sums of its terms' magnitudes.
+type Expected = (Vec<f64>, Vec<f64>);
+
+impl References {
+    fn of(&mut self, format: Format, extents: [u32; 3], seed: u64) -> &Expected {
+        self.0.entry((format, extents)).or_insert_with(|| {
+            let [m, n, k] = extents.map(u64::from);
+            let host =
+                |count: u64, seed: u64| -> Vec<f32> { (0..count).map(|index| format.random(Distribution::Uniform, index, seed)).collect() };
+            let (a, b) = (host(m * k, seed), host(n * k, seed + 1));
+            let magnitudes = |matrix: &[f32]| -> Vec<f32> { matrix.iter().map(|value| value.abs()).collect() };
+            (product(&a, &b, k as usize), product(&magnitudes(&a), &magnitudes(&b), k as usize))
+        })
+    }
+}
+
+fn multiply(
+    bench: &Bench,
+    seed: u64,
+    format: Format,
+    products: &[(u32, u32, u32)],
+    references: &mut References,
+    enqueue: Multiply<'_>,
+) -> Finding {
+    over(products, |&(m, n, k)| {
+        let [rows, columns, depth] = [m, n, k].map(u64::from);
+        let a = format.fill(bench, rows * depth, seed, Distribution::Uniform)?;
+        let b = format.fill(bench, columns * depth, seed + 1, Distribution::Uniform)?;
+        let c = bench.gpu.allocate_elements::<u16>(rows * columns)?;
+        bench.stream.set(c.view::<u8>(), 0xff)?;
+        if let Some(wrong) = enqueue(&a, &b, &c, [m, n, k])? {
+            return Ok((rows * columns, Some(wrong)));
+        }
         let found = Format::Bf16.read(bench, &c, rows * columns)?;
-        let host =
-            |count: u64, seed: u64| -> Vec<f32> { (0..count).map(|index| format.random(Distribution::Uniform, index, seed)).collect() };
-        let (a, b) = (host(rows * depth, seed), host(columns * depth, seed + 1));
-        let magnitudes = |matrix: &[f32]| -> Vec<f32> { matrix.iter().map(|value| value.abs()).collect() };
+        let (expected, absolute) = references.of(format, [m, n, k], seed);
         let depth = depth as usize;
-        let (expected, absolute) = (product(&a, &b, depth), product(&magnitudes(&a), &magnitudes(&b), depth));
-        let wrong = found.iter().zip(&expected).zip(&absolute).enumerate().find(|(_, ((found, expected), absolute))| {
+        let wrong = found.iter().zip(expected).zip(absolute).enumerate().find(|(_, ((found, expected), absolute))| {
             !is_within((f64::from(**found) - **expected).abs(), gemm_tolerance(**expected, **absolute, depth))
         });
         let wrong = wrong.map(|(at, ((found, expected), _))| {

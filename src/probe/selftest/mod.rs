@@ -5,17 +5,24 @@
 //! device's memory is filled with an address-dependent pattern and every word of it is read back, twice with different patterns: see
 //! the pattern test, which the `memory` probe has too.
 //!
+//! Kernels that no hardware has proven run in a process of their own, see [`proof`](super::proof).
+//!
 //! What is exact is compared bit for bit; where rounding differs between chips, the tolerance is that of the reference. A result is
 //! structured, and nothing is printed: [`Report::is_right`] is the verdict.
 
 mod arithmetic;
 mod movement;
 
+use std::path::Path;
 use std::time::Duration;
 
+pub(super) use arithmetic::{References, hopper as hopper_exam};
+
 use super::pattern::PatternTest;
+use super::proof::{Proof, Proofs};
 use super::rig::{Bench, Rig};
 use crate::error::{Error, Result};
+use crate::gpu::{HopperFormat, HopperKernel, PROVEN_ON_HARDWARE};
 use crate::machine::Machine;
 use crate::units::Bytes;
 
@@ -83,12 +90,19 @@ struct Exam {
     run: fn(&Bench, u64) -> Finding,
 }
 
-/// Test the GPUs with these indices. `heard` is given each check as soon as it is done; `stopped` is asked between them.
+/// Test the GPUs with these indices. Kernels that no hardware has proven are tried by `program`, which is this one. `heard` is given each check as soon as it is done; `stopped` is asked between them.
 ///
 /// # Errors
 /// [`Error::Unavailable`] without a usable GPU; [`Error::Usage`] for a share that cannot be; [`Error::Gpu`] when a call fails, which is not the
 /// same as a wrong answer: those are in the report. [`Error::Interrupted`] when `stopped` says so.
-pub fn run(machine: &Machine, gpus: &[u32], options: Options, heard: &mut dyn FnMut(&Check), stopped: &dyn Fn() -> bool) -> Result<Report> {
+pub fn run(
+    machine: &Machine,
+    gpus: &[u32],
+    options: Options,
+    program: Option<&Path>,
+    heard: &mut dyn FnMut(&Check),
+    stopped: &dyn Fn() -> bool,
+) -> Result<Report> {
     if !(0.0..=0.9).contains(&options.share) {
         return Err(Error::usage(format!("expected a share of memory from 0 to 0.9 but found {}", options.share)));
     }
@@ -112,6 +126,15 @@ pub fn run(machine: &Machine, gpus: &[u32], options: Options, heard: &mut dyn Fn
                 note(exam.name, 0, Verdict::Waived("this chip lacks the instruction".into()));
             }
         }
+        let proofs = Proofs::of(&bench, program, options.seed, &HopperFormat::ALL);
+        for kernel in HopperKernel::all() {
+            if stopped() {
+                return Err(Error::Interrupted);
+            }
+            let Some(name) = kernel.name() else { continue };
+            let (compared, verdict) = hopper_verdict(&bench, options.seed, kernel, proofs.get(kernel))?;
+            note(name, compared, verdict);
+        }
         let (compared, wrong) = memory(&bench, options, stopped)?;
         note("memory", compared, wrong.map_or(Verdict::Right, Verdict::Wrong));
         // The next GPU's test should not find this one's context in its way.
@@ -119,6 +142,19 @@ pub fn run(machine: &Machine, gpus: &[u32], options: Options, heard: &mut dyn Fn
         rig.close(gpu);
     }
     Ok(report)
+}
+
+/// What a kernel for Hopper came to. One that no hardware has proven is not held against the GPU when it is wrong.
+fn hopper_verdict(bench: &Bench, seed: u64, kernel: HopperKernel, proof: Option<&Proof>) -> Result<(u64, Verdict)> {
+    Ok(match proof {
+        None => (0, Verdict::Waived("this chip lacks the instruction".into())),
+        Some(Err(why)) => (0, Verdict::Waived(format!("refused, and no hardware has proven this kernel yet: {why}"))),
+        Some(Ok(_)) if PROVEN_ON_HARDWARE => {
+            let (compared, wrong) = arithmetic::hopper(bench, seed, kernel, &mut References::default())?;
+            (compared, wrong.map_or(Verdict::Right, Verdict::Wrong))
+        }
+        Some(Ok(compared)) => (*compared, Verdict::Right),
+    })
 }
 
 /// Fill a share of the free memory with a pattern and compare every word, twice.

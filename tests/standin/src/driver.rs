@@ -125,7 +125,7 @@ pub(crate) fn enter<E: Code>(name: &'static str, body: impl FnOnce(&mut Driver) 
     }
     let Ok(driver) = made(&mut guard) else { return E::BROKEN.into() };
     match action {
-        Some(Action::Corrupt | Action::Wrong(_)) => driver.damage_next = action.and_then(Damage::of),
+        Some(Action::Corrupt | Action::Wrong(_) | Action::Unfinished) => driver.damage_next = action.and_then(Damage::of),
         Some(Action::Gone) => {
             if let Some(gone) = driver.machine.gone.get_mut(current_device().unwrap_or(0)) {
                 *gone = true;
@@ -234,9 +234,9 @@ impl Driver {
         for fault in more.split(',').filter(|fault| !fault.is_empty()) {
             faults.push(parse_fault(fault)?);
         }
-        let on_kernel = |fault: &&Fault| KERNELS.iter().any(|(name, _)| *name == fault.function);
+        let on_kernel = |fault: &&Fault| KERNELS.iter().any(|(name, _)| concerns(fault, name));
         if let Some(fault) = faults.iter().filter(on_kernel).find(|fault| Damage::of(fault.action).is_none()) {
-            return Err(ScenarioError::new(format!("fault: a kernel such as {} can only be corrupt or wrong", fault.function)));
+            return Err(ScenarioError::new(format!("fault: a kernel such as {} can only be corrupt, wrong or unfinished", fault.function)));
         }
         let count = scenario.gpus.len();
         let visible = visible_devices(&scenario, shown);
@@ -287,7 +287,7 @@ impl Driver {
 
     /// The mishap planned for this call of a function or launch of a kernel.
     fn due(&self, name: &str, call: u64) -> Option<Action> {
-        let due = |fault: &&Fault| fault.function == name && (fault.call == call || fault.repeat && call > fault.call);
+        let due = |fault: &&Fault| concerns(fault, name) && (fault.call == call || fault.repeat && call > fault.call);
         self.faults.iter().find(due).map(|fault| fault.action)
     }
 
@@ -482,6 +482,11 @@ impl Driver {
     }
 }
 
+/// Whether a fault concerns the function or kernel of this name: it may name several by their common beginning and a star.
+fn concerns(fault: &Fault, name: &str) -> bool {
+    fault.function.strip_suffix('*').map_or(fault.function == name, |start| name.starts_with(start))
+}
+
 /// The devices that CUDA shows: a list of indices or of beginnings of UUIDs; the first entry that names none ends it.
 fn visible_devices(scenario: &Scenario, list: Option<&str>) -> Vec<usize> {
     let all = 0..scenario.gpus.len();
@@ -502,7 +507,7 @@ fn visible_devices(scenario: &Scenario, list: Option<&str>) -> Vec<usize> {
 fn parse_fault(text: &str) -> Result<Fault, ScenarioError> {
     let complain = || {
         ScenarioError::new(format!(
-            "{FAULT}: expected function:call:error=CODE, hang=SECONDS, wrong=NUMBER, corrupt or gone but found {text}"
+            "{FAULT}: expected function:call:error=CODE, hang=SECONDS, wrong=NUMBER, corrupt, unfinished or gone but found {text}"
         ))
     };
     let mut parts = text.splitn(3, ':');
@@ -515,6 +520,7 @@ fn parse_fault(text: &str) -> Result<Fault, ScenarioError> {
         Some(("hang", seconds)) => Action::Hang(seconds.parse().map_err(|_| complain())?),
         Some(("wrong", number)) => Action::Wrong(number.parse().map_err(|_| complain())?),
         None if action == "corrupt" => Action::Corrupt,
+        None if action == "unfinished" => Action::Unfinished,
         None if action == "gone" => Action::Gone,
         _ => return Err(complain()),
     };

@@ -6,8 +6,9 @@
 
 use crate::code::Cu;
 use crate::gemm::{Format, Operand, Product};
+use crate::hopper::Hopper;
 use crate::machine::Span;
-use crate::scenario::ProductShape;
+use crate::scenario::{ProductShape, Tile};
 
 /// How an argument is passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub(crate) enum Kind {
     U32,
     U64,
     F32,
+    /// A tensor map by value: 128 bytes.
+    Map,
 }
 
 impl Kind {
@@ -25,14 +28,15 @@ impl Kind {
             Self::U32 => "u32",
             Self::U64 => "u64",
             Self::F32 => "f32",
+            Self::Map => "tensor map",
         }
     }
 }
 
-use Kind::{F32, Pointer as P, U32, U64};
+use Kind::{F32, Map as M, Pointer as P, U32, U64};
 
 /// Kernel names and arguments; a test compares this with the sources.
-pub(crate) const KERNELS: [(&str, &[Kind]); 31] = [
+pub(crate) const KERNELS: [(&str, &[Kind]); 39] = [
     ("empty", &[]),
     ("gate", &[P, U64, P]),
     ("fill_pattern", &[P, U64, U64]),
@@ -64,9 +68,17 @@ pub(crate) const KERNELS: [(&str, &[Kind]); 31] = [
     ("gemm_bf16", &[P, P, P, U32, U32, U32]),
     ("gemm_e4m3", &[P, P, P, U32, U32, U32]),
     ("gemm_e5m2", &[P, P, P, U32, U32, U32]),
+    ("gemm_hopper_bf16_128x256_c2", &[M, M, M, U32, U32, U32, P]),
+    ("gemm_hopper_bf16_256x128_c2", &[M, M, M, U32, U32, U32, P]),
+    ("gemm_hopper_bf16_128x128", &[M, M, M, U32, U32, U32, P]),
+    ("gemm_hopper_bf16_64x128", &[M, M, M, U32, U32, U32, P]),
+    ("gemm_hopper_e4m3_128x256_c2", &[M, M, M, U32, U32, U32, P]),
+    ("gemm_hopper_e4m3_128x128", &[M, M, M, U32, U32, U32, P]),
+    ("gemm_hopper_e4m3_64x128", &[M, M, M, U32, U32, U32, P]),
+    ("gemm_hopper_e5m2_128x256_c2", &[M, M, M, U32, U32, U32, P]),
 ];
 
-/// A launch: kernel, arguments as 64-bit words (floats by their bits), blocks and threads per block.
+/// A launch: kernel, arguments as 64-bit words (floats by their bits, a tensor map as its sixteen), blocks and threads per block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Launch {
     pub(crate) name: &'static str,
@@ -95,7 +107,7 @@ pub(crate) enum Work {
     /// Follows a ring.
     Chases { steps: u64, past_l1: bool },
     /// Multiplies matrices.
-    Multiplies { shape: ProductShape, format: Format },
+    Multiplies { shape: ProductShape, format: Format, tile: Option<Tile> },
 }
 
 /// Which of the memory rates applies.
@@ -139,8 +151,16 @@ impl Launch {
         }
     }
 
+    /// The kernel for Hopper that this launch runs, if it does.
+    pub(crate) fn hopper(&self) -> Option<Hopper> {
+        Hopper::named(self.name)
+    }
+
     /// The product that a matrix kernel computes.
     pub(crate) fn product(&self) -> Option<Product> {
+        if let Some(hopper) = self.hopper() {
+            return hopper.product(&self.arguments);
+        }
         let format = match self.name {
             "gemm_bf16" => Format::Bf16,
             "gemm_e4m3" => Format::E4m3,
@@ -229,7 +249,13 @@ impl Launch {
             _ => {
                 let product = self.product().ok_or(Cu::INVALID_VALUE)?;
                 let [a, b, c] = product.spans().map(|(at, bytes)| Span { at, bytes });
-                Effect { reads: vec![a, b], writes: vec![c], work: Work::Multiplies { shape: product.shape(), format: product.a.format } }
+                let hopper = self.hopper();
+                let mut writes = vec![c];
+                if hopper.is_some() {
+                    writes.push(self.span(crate::hopper::NOTE, 1, 4)?);
+                }
+                let tile = hopper.map(|hopper| hopper.tile);
+                Effect { reads: vec![a, b], writes, work: Work::Multiplies { shape: product.shape(), format: product.a.format, tile } }
             }
         })
     }

@@ -18,17 +18,19 @@ mod execute;
 mod gemm;
 mod harness;
 mod heat;
+mod hopper;
 mod kernels;
 mod machine;
 mod memory;
 mod nvml;
 pub mod scenario;
+mod tensor_map;
 mod timeline;
 
 pub use driver::{FAULT, SCENARIO, SEED, TRACE};
 pub use harness::{Standin, Trace};
 
-/// The kernels that the stand-in knows, with their argument types (`pointer`, `u32`, `u64`, `f32`).
+/// The kernels that the stand-in knows, with their argument types (`pointer`, `u32`, `u64`, `f32`, `tensor map`).
 #[must_use]
 pub fn kernel_signatures() -> Vec<(&'static str, Vec<&'static str>)> {
     kernels::KERNELS.iter().map(|(name, kinds)| (*name, kinds.iter().map(|kind| kind.name()).collect())).collect()

@@ -27,6 +27,8 @@ pub(crate) enum Damage {
     Bit,
     /// The BF16 element in the middle becomes this number.
     Element(f32),
+    /// The last word written becomes 1: the note of a kernel that gave up.
+    Note,
 }
 
 impl Damage {
@@ -35,6 +37,7 @@ impl Damage {
         match action {
             Action::Corrupt => Some(Self::Bit),
             Action::Wrong(number) => Some(Self::Element(number)),
+            Action::Unfinished => Some(Self::Note),
             Action::Error(_) | Action::Hang(_) | Action::Gone => None,
         }
     }
@@ -43,6 +46,7 @@ impl Damage {
     pub(crate) fn befall(self, writes: &[Span]) {
         let Some(span) = writes.iter().find(|span| span.bytes > 0) else { return };
         let middle = span.at + span.bytes / 2;
+        let note = writes.last().filter(|last| last.bytes == 4).map(|last| last.at);
         // SAFETY: the span has just been written by the work that is being damaged. A span of one byte has no room for an element.
         unsafe {
             match self {
@@ -50,6 +54,11 @@ impl Damage {
                 Self::Element(number) if span.bytes >= 2 => {
                     let element = span.at + span.bytes / 4 * 2;
                     (element.min(span.at + span.bytes - 2) as *mut bf16).write_unaligned(bf16::from_f32(number));
+                }
+                Self::Note => {
+                    if let Some(at) = note {
+                        (at as *mut u32).write_unaligned(1);
+                    }
                 }
                 Self::Element(_) => {}
             }

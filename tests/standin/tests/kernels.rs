@@ -414,3 +414,45 @@ fn noise_is_seeded_and_centred() {
     let sigma = (first.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 399.0).sqrt();
     assert!((mean - 1.0).abs() < 0.002 && (0.0088..0.0112).contains(&sigma), "mean {mean}, sigma {sigma}");
 }
+
+/// A tensor map of 4 rows of 64 BF16 elements, with one thing changed.
+fn encoded(rig: &Rig, change: impl FnOnce(&mut Wanted)) -> i32 {
+    let mut wanted =
+        Wanted { address: rig.alloc(4096), kind: 9, sizes: [64, 4], stride: 128, extents: [64, 64], steps: [1, 1], swizzle: 3 };
+    change(&mut wanted);
+    let mut map = Map([0; 16]);
+    call!(rig, cuTensorMapEncodeTiled(
+        &raw mut map => *mut Map, wanted.kind => i32, 2u32 => u32, wanted.address as *mut c_void => *mut c_void,
+        wanted.sizes.as_ptr() => *const u64, &raw const wanted.stride => *const u64, wanted.extents.as_ptr() => *const u32,
+        wanted.steps.as_ptr() => *const u32, 0i32 => i32, wanted.swizzle => i32, 3i32 => i32, 0i32 => i32))
+}
+
+struct Wanted {
+    address: u64,
+    kind: i32,
+    sizes: [u64; 2],
+    stride: u64,
+    extents: [u32; 2],
+    steps: [u32; 2],
+    swizzle: i32,
+}
+
+#[repr(C, align(64))]
+struct Map([u64; 16]);
+
+#[test]
+fn a_tensor_map_is_refused_as_the_driver_documents_it() {
+    let rig = Rig::ready(PAIR, "");
+    assert_eq!(encoded(&rig, |_| {}), 0);
+    assert_eq!(encoded(&rig, |map| map.kind = 13), 1, "no such type");
+    assert_eq!(encoded(&rig, |map| map.address += 8), 1, "an address that is no multiple of 16");
+    assert_eq!(encoded(&rig, |map| map.address = 0), 1, "no address");
+    assert_eq!(encoded(&rig, |map| map.sizes = [0, 4]), 1, "an empty matrix");
+    assert_eq!(encoded(&rig, |map| map.stride = 136), 1, "rows of a length that is no multiple of 16");
+    assert_eq!(encoded(&rig, |map| map.stride = 1 << 40), 1, "rows too long");
+    assert_eq!(encoded(&rig, |map| map.extents = [64, 257]), 1, "a box too high");
+    assert_eq!(encoded(&rig, |map| map.extents = [72, 64]), 1, "a box wider than the swizzle");
+    assert_eq!(encoded(&rig, |map| map.extents = [60, 64]), 1, "a box whose rows are no multiple of 16 bytes");
+    assert_eq!(encoded(&rig, |map| map.swizzle = 4), 1, "no such swizzle");
+    assert_eq!(encoded(&rig, |map| map.steps = [0, 1]), 1, "no step");
+}

@@ -69,6 +69,7 @@ fn sources() -> BTreeMap<String, Vec<&'static str>> {
             let (name, rest) = declaration.split_once('(').unwrap();
             let arguments = rest.split_once(')').unwrap().0;
             let kind = |argument: &str| match argument {
+                map if map.contains("tensor_map") => "tensor map",
                 pointer if pointer.contains('*') => "pointer",
                 word if word.contains("long long") => "u64",
                 word if word.contains("unsigned int") => "u32",

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use super::{cuda, device::threads_per_sm};
 use crate::code::Cu;
 use crate::driver::{Driver, put, text};
+use crate::hopper::Hopper;
 use crate::kernels::{KERNELS, Kind, Launch};
 use crate::machine::What;
 use crate::scenario::Gpu;
+use crate::tensor_map::WORDS;
 use crate::timeline::Step;
 
 /// A loaded image: the device, and which of the known kernels it has.
@@ -156,7 +158,8 @@ impl Driver {
         let threads: u64 = block.iter().map(|size| u64::from(*size)).product();
         let blocks: u64 = grid.iter().map(|size| u64::from(*size)).product();
         let most_shared = (gpu.shared_kib - 1) << 10;
-        if function.device != device || threads == 0 || threads > 1024 || blocks == 0 || u64::from(shared) > most_shared {
+        let fits = Hopper::named(KERNELS[function.kernel].0).is_none_or(|hopper| hopper.fits(blocks, threads));
+        if !fits || function.device != device || threads == 0 || threads > 1024 || blocks == 0 || u64::from(shared) > most_shared {
             return Err(Cu::INVALID_VALUE);
         }
         let host_us = gpu.launch.host_us;
@@ -192,6 +195,10 @@ fn read_arguments(kinds: &[Kind], parameters: *mut *mut c_void) -> Result<Vec<u6
                 return Err(Cu::INVALID_VALUE);
             }
             match kind {
+                Kind::Map => {
+                    arguments.extend(from.cast::<[u64; WORDS]>().read_unaligned());
+                    continue;
+                }
                 Kind::Pointer | Kind::U64 => from.cast::<u64>().read_unaligned(),
                 Kind::U32 | Kind::F32 => u64::from(from.cast::<u32>().read_unaligned()),
             }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 mod product;
 mod read;
 
-pub use product::{ProductShape, Tiles};
+pub use product::{ProductShape, Tile, Tiles};
 pub(crate) use read::uuid_bytes;
 
 /// Why a scenario could not be used; the text names the key.
@@ -189,6 +189,9 @@ pub struct Gpu {
     pub cache: Cache,
     /// True rates of this project's own matrix kernels.
     pub matmul: Matmul,
+    /// True rates of this project's matrix kernels for Hopper; absent: four fifths of `matmul`'s.
+    #[serde(default)]
+    pub hopper: Option<Matmul>,
     /// True rates of cublasLt.
     #[serde(default)]
     pub cublaslt: Option<Matmul>,
@@ -598,6 +601,8 @@ pub enum Action {
     Corrupt,
     /// One BF16 element of the result becomes this number; only for copies and launches.
     Wrong(f32),
+    /// A kernel for Hopper notes that it gave up; only for their launches.
+    Unfinished,
     /// The GPU in use falls off the bus: every later call on it fails.
     Gone,
 }

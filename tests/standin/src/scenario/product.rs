@@ -22,6 +22,17 @@ pub enum Tiles {
     Many,
 }
 
+/// The tile of a kernel for Hopper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tile {
+    /// Rows of the result that a block computes at a time.
+    pub rows: usize,
+    /// Columns.
+    pub columns: usize,
+    /// Blocks that work together, one below the other.
+    pub cluster: usize,
+}
+
 /// A product: rows and columns of the result, length of the inner products, bytes of one element of the factors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProductShape {
@@ -61,16 +72,48 @@ const SPLIT_SECONDS: f64 = 2.0e-6;
 impl Gpu {
     /// True seconds of one product at one of the rates of `rates`, its factors in device memory.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
     pub fn product_seconds(&self, rates: &Matmul, tflops: f64, shape: ProductShape) -> f64 {
-        let [m, n, k, element] = [shape.m, shape.n, shape.k, shape.element].map(|extent| extent as f64);
-        let (overhead, operations) = (rates.overhead_us * 1e-6, 2.0 * m * n * k);
-        let floor = self.launch.kernel_us * 1e-6;
         let (tiles, parts) = match rates.tiles {
-            Tiles::None => return (overhead + operations / (tflops * 1e12)).max(floor),
+            Tiles::None => return self.untiled_seconds(rates, tflops, shape),
             Tiles::One => (&TILES[..1], &PARTS[..1]),
             Tiles::Many => (&TILES[..], &PARTS[..]),
         };
+        self.tiled_seconds(rates, tflops, shape, 1.0, tiles, parts)
+    }
+
+    /// The same of a kernel with this tile: without tiles in the scenario, at the share of the rate that such a tile reaches.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+    pub fn tile_seconds(&self, rates: &Matmul, tflops: f64, shape: ProductShape, tile: Tile) -> f64 {
+        let known = TILES.iter().find(|(rows, columns, _)| (*rows, *columns) == (tile.rows as f64, tile.columns as f64));
+        let share = known.map_or(0.5, |(_, _, share)| *share);
+        if rates.tiles == Tiles::None {
+            return self.untiled_seconds(rates, tflops * share, shape);
+        }
+        let tiles = [(tile.rows as f64, tile.columns as f64, share)];
+        self.tiled_seconds(rates, tflops, shape, tile.cluster as f64, &tiles, &PARTS[..1])
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+    fn untiled_seconds(&self, rates: &Matmul, tflops: f64, shape: ProductShape) -> f64 {
+        let operations = 2.0 * shape.m as f64 * shape.n as f64 * shape.k as f64;
+        (rates.overhead_us * 1e-6 + operations / (tflops * 1e12)).max(self.launch.kernel_us * 1e-6)
+    }
+
+    /// Tiles of these rows, columns and shares of the rate, `cluster` of them together one below the other.
+    #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+    fn tiled_seconds(
+        &self,
+        rates: &Matmul,
+        tflops: f64,
+        shape: ProductShape,
+        cluster: f64,
+        tiles: &[(f64, f64, f64)],
+        parts: &[f64],
+    ) -> f64 {
+        let [m, n, k, element] = [shape.m, shape.n, shape.k, shape.element].map(|extent| extent as f64);
+        let overhead = rates.overhead_us * 1e-6;
+        let floor = self.launch.kernel_us * 1e-6;
         let read = element * (m * k + n * k) / (self.dram.read_gbs * 1e9) + 2.0 * m * n / (self.dram.write_gbs * 1e9);
         let sms = f64::from(self.sms);
         let step = STEP_BYTES / element;
@@ -78,7 +121,7 @@ impl Gpu {
         for (rows, columns, share) in tiles {
             let arithmetic = 2.0 * rows * columns * step * sms / (tflops * 1e12 * share);
             for &split in parts.iter().filter(|&&split| split == 1.0 || k >= split * step) {
-                let blocks = (m / rows).ceil() * (n / columns).ceil() * split;
+                let blocks = (m / (rows * cluster)).ceil() * (n / columns).ceil() * cluster * split;
                 let loops = (blocks / sms).ceil() * (k / split / step).ceil() * arithmetic.max(STEP_SECONDS);
                 let sum = if split > 1.0 { SPLIT_SECONDS + 8.0 * m * n * split / (self.cache.l2_read_gbs * 1e9) } else { 0.0 };
                 least = least.min(loops.max(read) + sum);
@@ -112,6 +155,18 @@ mod tests {
         let bytes = 2.0 * 16384.0 * 16384.0;
         let rate = bytes / time(&gpu, 1, 16384, 16384) / 1e9;
         assert!((0.97..1.0).contains(&(rate / gpu.dram.read_gbs)), "{rate}");
+    }
+
+    #[test]
+    fn a_tile_that_fits_a_product_beats_one_that_does_not() {
+        let gpu = h200();
+        let rates = Matmul { tiles: Tiles::One, ..gpu.matmul };
+        let [wide, low] = [(128, 256, 2), (64, 128, 1)].map(|(rows, columns, cluster)| Tile { rows, columns, cluster });
+        let at = |m, tile| gpu.tile_seconds(&rates, rates.bf16_tflops, ProductShape { m, n: 8192, k: 8192, element: 2 }, tile);
+        assert!(at(64, low) < at(64, wide) && at(8192, wide) < at(8192, low));
+        let untiled = Matmul { tiles: Tiles::None, ..rates };
+        let shape = ProductShape { m: 8192, n: 8192, k: 8192, element: 2 };
+        assert!(gpu.tile_seconds(&untiled, 100.0, shape, wide) < gpu.tile_seconds(&untiled, 100.0, shape, low));
     }
 
     #[test]

@@ -1,0 +1,173 @@
+//! Hopper's own matrix products on a stand-in: the fastest right one multiplies, and one that no hardware has proven can ruin nothing.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::truth::{reported, truth};
+use common::{Bench, stderr, stdout};
+use gpu_assay::measure::{Measurement, Outcome};
+use gpu_assay::record::Run;
+use gpu_assay_standin::FAULT;
+
+/// Two slow GPUs, made into Hoppers whose own instructions are worth it.
+fn hopper() -> String {
+    include_str!("scenarios/slow.toml")
+        .replace("cc = [8, 9]", "cc = [9, 0]")
+        .replace("shared_kib = 164", "shared_kib = 228")
+        .replace("cublaslt = 120402\n", "")
+        .replace("matmul = {", "hopper = { bf16_tflops = 50.0, e4m3_tflops = 100.0, e5m2_tflops = 99.0, overhead_us = 14.0 }\nmatmul = {")
+}
+
+/// Launches of a kernel in the process that tries it first: three small products and a larger one.
+const TRIED_FIRST: u64 = 4;
+
+/// Launches with which it is timed then: one that loads it, and three.
+const TIMED: u64 = 4;
+
+/// What both GPUs measure with `fault`; nothing fails and nothing is left.
+fn multiplied(scenario: &str, fault: &str) -> (Bench, Run) {
+    let bench = Bench::text(scenario);
+    let arguments = ["measure", "matmul", "--effort", "quick", "--time", "200 ms", "-o", "r.json"];
+    let output = bench.command(&arguments).env(FAULT, fault).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{fault}: {}{}", stdout(&output), stderr(&output));
+    let run = Run::read(&bench.result()).unwrap();
+    assert!(!run.outcomes.iter().any(Outcome::is_failure), "{fault}: {:#?}", run.outcomes);
+    assert_eq!(bench.standin.trace().unwrap().unwrap().leaks(), [], "{fault}");
+    for measurement in run.measurements() {
+        let (found, truth) = (reported(measurement).point, truth(bench.standin.scenario(), measurement));
+        assert!((found / truth - 1.0).abs() < 0.02, "{fault}: {}: {found}, truly {truth}", measurement.case);
+    }
+    (bench, run)
+}
+
+/// Own products of a format.
+fn own<'a>(run: &'a Run, format: &str) -> Vec<&'a Measurement> {
+    let name = format!("matmul.{format}");
+    let found: Vec<_> =
+        run.measurements().filter(|one| one.case.mechanism() == name && one.case.get_word("engine") == Some("own")).collect();
+    assert!(!found.is_empty(), "no product in {format}");
+    found
+}
+
+fn condition<'a>(measurement: &'a Measurement, name: &str) -> &'a str {
+    measurement.conditions.get(name).map_or("", String::as_str)
+}
+
+#[test]
+fn the_fastest_kernel_multiplies_and_is_named() {
+    let (bench, run) = multiplied(&hopper(), "");
+    for format in ["bf16", "e4m3"] {
+        for one in own(&run, format) {
+            let algorithm = condition(one, "algorithm");
+            assert!(algorithm.starts_with("wgmma, ") && algorithm.contains(" tiles, "), "{algorithm}");
+            assert_eq!(condition(one, "refused"), "", "{}", one.case);
+        }
+    }
+    let trace = bench.standin.trace().unwrap().unwrap();
+    let launches = |start: &str| trace.launches.iter().filter(|(name, _)| name.starts_with(start)).map(|(_, count)| count).sum::<u64>();
+    assert!(launches("gemm_hopper_bf16_") > launches("gemm_bf16") && launches("gemm_hopper_e4m3_") > launches("gemm_e4m3"));
+}
+
+#[test]
+fn where_their_own_instructions_are_slower_nobody_uses_them() {
+    let scenario = hopper();
+    let slow: Vec<&str> = scenario.lines().filter(|line| !line.starts_with("hopper = ")).collect();
+    let (_, run) = multiplied(&slow.join("\n"), "");
+    for one in own(&run, "bf16").into_iter().chain(own(&run, "e4m3")) {
+        assert!(condition(one, "algorithm").starts_with("mma.sync, 128x256 tiles"), "{}", one.case);
+        assert_eq!(condition(one, "refused"), "");
+    }
+}
+
+#[test]
+fn kernels_that_are_wrong_or_give_up_are_refused_and_named() {
+    for (fault, said) in [("wrong=64", "expected "), ("unfinished", "it gave up waiting")] {
+        let (_, run) = multiplied(&hopper(), &format!("gemm_hopper_*:1+:{fault}"));
+        for (format, tiles) in [("bf16", 4), ("e4m3", 3)] {
+            for one in own(&run, format) {
+                assert!(condition(one, "algorithm").starts_with("mma.sync"), "{fault}: {}", one.case);
+                let refused = condition(one, "refused");
+                assert!(
+                    refused.matches(&format!("gemm_hopper_{format}_")).count() == tiles && refused.contains(said),
+                    "{fault}: {refused}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn one_wrong_kernel_gives_way_to_the_next() {
+    let (_, run) = multiplied(&hopper(), "gemm_hopper_bf16_128x256_c2:1+:wrong=64");
+    for one in own(&run, "bf16") {
+        assert!(condition(one, "algorithm").starts_with("wgmma, "), "{}", one.case);
+        assert!(!condition(one, "algorithm").starts_with("wgmma, 128x256 "), "{}", one.case);
+        assert!(
+            condition(one, "refused").starts_with("gemm_hopper_bf16_128x256_c2: at size (128, 256, 128): "),
+            "{}",
+            condition(one, "refused")
+        );
+    }
+    assert!(own(&run, "e4m3").iter().all(|one| condition(one, "refused").is_empty()));
+}
+
+#[test]
+fn a_kernel_that_goes_wrong_only_in_the_measurement_is_not_used_either() {
+    // The answer that is looked at before a kernel is chosen, and then those that are timed.
+    for (from, fault) in [(TIMED + 1, "unfinished"), (TIMED + 2, "wrong=64")] {
+        assert!(from > TRIED_FIRST);
+        let (_, run) = multiplied(&hopper(), &format!("gemm_hopper_*:{from}+:{fault}"));
+        for one in own(&run, "bf16").into_iter().chain(own(&run, "e4m3")) {
+            assert!(condition(one, "algorithm").starts_with("mma.sync"), "{fault} from {from}: {}", condition(one, "algorithm"));
+            assert!(condition(one, "refused").contains("gemm_hopper_"), "{fault} from {from}: {}", one.case);
+        }
+    }
+}
+
+#[test]
+fn a_driver_that_knows_no_tensor_maps_multiplies_as_before() {
+    let old = hopper().replace("cuda = 12040", "cuda = 12040\nmissing = [\"cuTensorMapEncodeTiled\"]");
+    let (_, run) = multiplied(&old, "");
+    for one in own(&run, "bf16") {
+        assert!(condition(one, "algorithm").starts_with("mma.sync"));
+        assert!(condition(one, "refused").contains("cuTensorMapEncodeTiled"), "{}", condition(one, "refused"));
+    }
+}
+
+#[test]
+fn a_kernel_that_breaks_its_context_breaks_no_measurement() {
+    // In the process that tries them every launch beyond the first few fails as after an illegal address; the measurement has fewer.
+    let (_, run) = multiplied(&hopper(), "cuTensorMapEncodeTiled:3+:error=700");
+    for one in own(&run, "bf16") {
+        assert!(condition(one, "algorithm").starts_with("mma.sync"));
+        assert!(
+            condition(one, "refused").contains("cuTensorMapEncodeTiled returned CUDA_ERROR_ILLEGAL_ADDRESS"),
+            "{}",
+            condition(one, "refused")
+        );
+    }
+}
+
+#[test]
+fn the_self_test_holds_an_unproven_kernel_against_itself() {
+    let bench = Bench::text(&hopper());
+    let output = bench
+        .command(&["selftest", "--gpu", "0", "--memory", "0.05", "--format", "csv"])
+        .env(FAULT, "gemm_hopper_e5m2*:2:wrong=64")
+        .output()
+        .unwrap();
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
+    let line = |name: &str| text.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("no {name} in {text}")).to_owned();
+    assert!(line("gemm_hopper_bf16_64x128").ends_with("right"));
+    let waived = line("gemm_hopper_e5m2_128x256_c2");
+    assert!(waived.contains("waived: refused, and no hardware has proven this kernel yet: at size (136, 264, 336)"), "{waived}");
+}
+
+#[test]
+fn a_name_that_is_no_kernel_is_not_tried() {
+    let bench = Bench::text(&hopper());
+    let output = bench.run(&["try-kernels", "GPU-00000000-0000-0000-0000-000000000001", "1", "gemm_bf16"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("there is none of the name gemm_bf16"));
+}
