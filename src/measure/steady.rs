@@ -3,7 +3,7 @@
 //! **Steady** is where the rate no longer goes anywhere: from there on it stays around one level, however much it scatters. The **level** is
 //! the median rate of the last third of the time. A straight line through that third tells its **drift** from beginning to end, and the usual
 //! distance of points from the line their **scatter**. The **tolerance** is one percent of the level, or three times the scatter where that is
-//! more. A load is **settled** when the drift is within the tolerance and the last points are near the level, too. The steady part begins with the first point from which on the running medians of three points lie within the tolerance: three,
+//! more. A load is **settled** when the drift is within one percent or twice the scatter and the last points are near the level, too. The steady part begins with the first point from which on the running medians of three points lie within the tolerance: three,
 //! so that a single slow point, which any machine may have, does not begin it anew.
 
 use crate::stats::Sample;
@@ -14,6 +14,9 @@ const TOLERANCE: f64 = 0.01;
 
 /// Tolerance in units of the scatter: the standard deviation that the median distance from the line stands for.
 const SCATTERS: f64 = 3.0;
+
+/// The same of the drift, which scatters less than points do: a step within the last third must not hide in the scatter that it makes.
+const DRIFTING: f64 = 2.0;
 
 /// The median distance from the mean of normal noise, as a share of its standard deviation, turned around.
 const DEVIATION: f64 = 1.4826;
@@ -60,8 +63,9 @@ pub fn steadiness(lengths: &[f64], rates: &[f64]) -> Option<Steadiness> {
     let end = &rates[last..count];
     let level = median(end)?;
     let (drift, distances) = drift(end);
-    let tolerance = TOLERANCE.max(SCATTERS * DEVIATION * median(&distances)? / level);
-    let still = drift.abs() <= tolerance * level;
+    let scatter = DEVIATION * median(&distances)? / level;
+    let tolerance = TOLERANCE.max(SCATTERS * scatter);
+    let still = drift.abs() <= TOLERANCE.max(DRIFTING * scatter) * level;
     let near = |index: usize| {
         let window = &rates[index.saturating_sub(1)..(index + 2).min(count)];
         median(window).is_some_and(|rate| (rate / level - 1.0).abs() <= tolerance)
@@ -174,7 +178,7 @@ mod tests {
     #[test]
     fn to_and_fro_is_a_steady_state_too() {
         // A regulator that switches every few seconds goes nowhere.
-        let rates = series(90, 0.001, 1, |time| if (time / 3.0) as u64 % 2 == 0 { 8e14 } else { 7e14 });
+        let rates = series(90, 0.001, 1, |time| if ((time / 3.0) as u64).is_multiple_of(2) { 8e14 } else { 7e14 });
         assert_eq!(settled(&rates), Some(0.0));
     }
 

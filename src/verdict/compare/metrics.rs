@@ -13,7 +13,7 @@ use crate::record::Run;
 use crate::verdict::About;
 
 /// Probes with headline metrics, in the order in which they are shown.
-const FAMILIES: [&str; 7] = ["dram", "matmul", "copy", "peer", "launch", "host", "storage"];
+const FAMILIES: [&str; 8] = ["dram", "matmul", "sustained", "copy", "peer", "launch", "host", "storage"];
 
 /// How the places of a machine become one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
