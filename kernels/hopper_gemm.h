@@ -166,13 +166,11 @@ struct HopperGemm {
                         UNROLL for (unsigned int j = 0; j < SUMS; ++j) sums[part][j] += few[j];
                     }
                 } else {
-                    UNROLL for (unsigned int part = 0; part < PARTS; ++part) pin(sums[part]);
                     wgmma_fence();
                     UNROLL for (unsigned int part = 0; part < PARTS; ++part) multiply(sums[part], part, consumer, stage, i);
                     wgmma_close();
                     /* The slice before is done when only this one is open. */
                     wgmma_wait<1>();
-                    UNROLL for (unsigned int part = 0; part < PARTS; ++part) pin(sums[part]);
                     if (i > 0 && waits) release((slice - 1) % STAGES, lane);
                 }
             }

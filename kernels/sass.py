@@ -36,6 +36,8 @@ FILLS = ["fill_pattern"] + [f"fill_{d}_{t}" for d in ("uniform", "normal") for t
 MATVECS = [f"matvec_{t}{f}" for t in ("", "t_") for f in ("bf16", "e4m3", "e5m2")]
 MMAS = 64  # mma.sync per slice: 2 steps of 4 x 8
 
+PRODUCER_REGISTERS = 24  # what a producer of Hopper's matrix products keeps
+
 # Tile of one of Hopper's matrix products: parts that a consumer computes, panels that it stores, whether blocks form clusters.
 HOPPER_TILES = {
     "bf16_128x256_c2": (1, 4, True),
@@ -246,6 +248,10 @@ def check_hopper(kind, blocks, expect):
     expect(meets == (2 if cluster else 0), f"{meets} meetings of the cluster")
     moved = count(blocks, r"USETMAXREG\.TRY_ALLOC.*"), count(blocks, r"USETMAXREG\.DEALLOC.*")
     expect(moved == (1, 1), "registers move")
+    # After it has given registers away the producer, whose code comes last, may use no more than it kept.
+    behind = next((i for i, b in enumerate(blocks) if count([b], r"USETMAXREG\.DEALLOC.*")), len(blocks))
+    most = max((r for b in blocks[behind:] for i in b for r in i.registers()), default=0)
+    expect(most < PRODUCER_REGISTERS and count(blocks[behind:], r"UTMALDG.*") == 2, f"producer up to R{most}")
     # Two waits, each with two looks at the clock; two more at the end after a failure.
     looks = sum("SR_GLOBALTIMER" in i.operands for b in blocks for i in b)
     expect(looks >= 6, f"{looks} looks at the clock")

@@ -35,11 +35,17 @@ impl std::fmt::Display for Own {
     }
 }
 
-const fn hopper_format(format: Format) -> HopperFormat {
+/// The format as the kernels for Hopper name it, where they have it.
+const fn hopper_format(format: Format) -> Option<HopperFormat> {
     match format {
-        Format::Bf16 => HopperFormat::Bf16,
-        Format::E4m3 => HopperFormat::E4m3,
+        Format::Bf16 => Some(HopperFormat::Bf16),
+        Format::E4m3 => Some(HopperFormat::E4m3),
     }
+}
+
+/// Formats that are timed and that they have.
+fn hopper_formats() -> Vec<HopperFormat> {
+    Format::ALL.into_iter().filter_map(hopper_format).collect()
 }
 
 /// The tile that should suit a shape on so many multiprocessors: the largest of which there are enough for all of them.
@@ -54,7 +60,7 @@ fn suitable(shape: GemmShape, multiprocessors: u64) -> HopperTile {
 
 /// Kernels worth trying for a product.
 fn candidates(proofs: &Proofs, format: Format, shape: GemmShape, multiprocessors: u64) -> Vec<HopperKernel> {
-    let mut trusted = proofs.trusted(hopper_format(format));
+    let mut trusted = hopper_format(format).map_or_else(Vec::new, |format| proofs.trusted(format));
     if DESIGN.contains(&shape) {
         let tile = suitable(shape, multiprocessors);
         trusted.retain(|kernel| kernel.tile == tile);
@@ -74,7 +80,7 @@ pub(super) fn choose(trial: &mut Product, clock: &mut GpuClock, lab: &mut Lab<'_
     }
     let seed = lab.seed;
     let Rig { proofs, program, .. } = &mut lab.rig;
-    let tried = || Proofs::of(&trial.bench, program.as_deref(), seed, &Format::ALL.map(hopper_format));
+    let tried = || Proofs::of(&trial.bench, program.as_deref(), seed, &hopper_formats());
     let proofs = proofs.entry(model(trial)).or_insert_with(tried);
     let candidates = candidates(proofs, trial.format, trial.shape, u64::from(trial.bench.gpu.device().sm_count));
     if candidates.is_empty() {
@@ -122,7 +128,7 @@ pub(super) fn gives_way(trial: &mut Product, lab: &mut Lab<'_>, wrong: &str) -> 
 
 /// Say in the record which kernels were refused.
 pub(super) fn remark(mut outcome: Outcome, trial: &Product, rig: &Rig) -> Outcome {
-    let refused = rig.proofs.get(&model(trial)).and_then(|proofs| proofs.refused(hopper_format(trial.format)));
+    let refused = rig.proofs.get(&model(trial)).zip(hopper_format(trial.format)).and_then(|(proofs, format)| proofs.refused(format));
     if let (Outcome::Measured(measurement), Some(refused), Engine::Own { .. }) = (&mut outcome, refused, &trial.engine) {
         measurement.conditions.insert("refused".to_owned(), refused);
     }
@@ -132,7 +138,7 @@ pub(super) fn remark(mut outcome: Outcome, trial: &Product, rig: &Rig) -> Outcom
 /// Try a kernel on a product that gives every block more than one tile: what is wrong with its answer. A format that no probe times has
 /// its small products only.
 pub(in super::super) fn prove(bench: &Bench, seed: u64, kernel: HopperKernel) -> Result<Option<String>> {
-    let Some(format) = Format::ALL.into_iter().find(|format| hopper_format(*format) == kernel.format) else { return Ok(None) };
+    let Some(format) = Format::ALL.into_iter().find(|format| hopper_format(*format) == Some(kernel.format)) else { return Ok(None) };
     let clusters = u64::from(bench.gpu.device().sm_count / 2).max(1);
     let side = 256 * clusters.isqrt();
     let shape = GemmShape { m: side + 152, n: side + 16, k: 208 };
