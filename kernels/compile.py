@@ -27,22 +27,24 @@ sys.dont_write_bytecode = True  # nothing is left beside the sources
 import sass
 
 HERE = Path(__file__).resolve().parent
-SIMPLE = ["cache", "chase", "check", "empty", "fill", "gate", "stream"]
-BF16 = SIMPLE + ["gemm_bf16"]
+SIMPLE = ["cache", "chase", "check", "empty", "fill", "fma", "gate", "stream"]
+BF16 = SIMPLE + ["gemm_bf16", "tensor"]
 FP8 = BF16 + ["gemm_fp8"]
+# Chips whose mma.sync has FP8. No PTX: on others the driver would convert, and what is measured would be another rate.
+FP8_SYNC = FP8 + ["tensor_fp8"]
 
 # Which files each target gets. `sm_*` gives a cubin, `compute_*` gives PTX.
 TARGETS = {
     "sm_75": SIMPLE,
     "sm_80": BF16,
     "sm_86": BF16,
-    "sm_89": FP8,
+    "sm_89": FP8_SYNC,
     "sm_90a": FP8,
     "sm_100a": FP8,
     "sm_103a": FP8,
-    "sm_120a": FP8,
+    "sm_120a": FP8_SYNC,
     "compute_75": SIMPLE,
-    "compute_80": ["gemm_bf16"],
+    "compute_80": ["gemm_bf16", "tensor"],
     "compute_89": ["gemm_fp8"],
 }
 OPTIONS = ["--std=c++17", "--fmad=true", "--prec-sqrt=true", "--prec-div=true", "--ftz=false"]
