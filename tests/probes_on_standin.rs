@@ -74,6 +74,78 @@ fn matrix_products_come_out_at_the_truth() {
     }
 }
 
+/// A small GPU of the generation with FP4, and a library that has every format.
+fn with_every_format() -> String {
+    let rates = "e5m2_tflops = 520.0, fp16_tflops = 265.0, tf32_tflops = 133.0, fp32_tflops = 18.0, int8_tflops = 540.0, \
+                 fp64_tflops = 17.0, fp4_tflops = 1050.0 }";
+    SMALL
+        .replace("cc = [8, 9]", "cc = [10, 0]")
+        .replace("cublaslt = 120402", "cublaslt = 120900")
+        .replace("\nscale = 4096", "\nscale = 1024")
+        .replace("e4m3_tflops = 530.0, e5m2_tflops = 520.0 }", &format!("e4m3_tflops = 530.0, {rates}"))
+}
+
+/// The formats that only the library multiplies in.
+const OTHERS: [&str; 7] = ["fp16", "e5m2", "tf32", "fp32", "int8", "fp64", "fp4"];
+
+#[test]
+fn every_format_comes_out_at_its_truth_by_the_best_algorithm() {
+    let bench = Bench::text(&with_every_format());
+    let output = bench.run(&["measure", "matmul", "--effort", "quick", "--time", "1 s", "-o", "r.json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = Run::read(&bench.result()).unwrap();
+    assert_true(&bench, &run);
+    for name in OTHERS {
+        let cases: Vec<_> = run.measurements().filter(|one| one.case.mechanism() == format!("matmul.{name}")).collect();
+        let [case] = &cases[..] else { panic!("{name}: {cases:?}") };
+        assert_eq!(case.case.get_count("gpu"), Some(0), "the first of two alike");
+        // The library suggests three, and the second is the best; what it calls E5M2 is one of the three, too.
+        assert!(case.conditions["algorithm"].ends_with("suggestion 2 of 3"), "{name}: {:?}", case.conditions);
+        assert_eq!(case.conditions["tried"], "3 of 3 suggestions", "{name}");
+        assert!(case.conditions["engine"].starts_with("cublaslt 12.9"), "{name}");
+    }
+    assert_eq!(bench.standin.trace().unwrap().unwrap().leaks(), []);
+}
+
+#[test]
+fn one_wrong_element_of_any_format_is_a_wrong_answer() {
+    let bench = Bench::text(&with_every_format());
+    let arguments = ["measure", "matmul", "--gpu", "0", "--effort", "quick", "--time", "300 ms", "-o", "r.json"];
+    assert_eq!(bench.run(&arguments).status.code(), Some(0));
+    let all = bench.standin.trace().unwrap().unwrap().calls["cublasLtMatmul"];
+    // The last product of the run is one in FP4. Damage in its first 16 bits is far beyond what rounding explains.
+    let output = bench.command(&arguments).env(FAULT, format!("cublasLtMatmul:{all}:wrong=20000")).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    let failed: Vec<String> =
+        Run::read(&bench.result()).unwrap().outcomes.iter().filter(|o| o.is_failure()).map(|o| format!("{o:?}")).collect();
+    assert!(matches!(&failed[..], [one] if one.contains("matmul.fp4/") && one.contains(" rows, the first row ")), "{failed:?}");
+}
+
+#[test]
+fn formats_that_chip_or_library_lack_are_waived_with_the_reason() {
+    let old = SMALL.replace("cc = [8, 9]", "cc = [10, 0]");
+    for (scenario, reasons) in [
+        // The library knows the formats, and has no algorithm for them on this chip; the chip has no FP4.
+        (SMALL, ["no algorithm", "needs compute capability 10.0, found 8.9"]),
+        // The chip has FP4 and the library is from before.
+        (old.as_str(), ["no algorithm", "the library refuses it (7 of cublasLtMatmulDescSetAttribute)"]),
+    ] {
+        let bench = Bench::text(scenario);
+        let output = bench.run(&["measure", "matmul", "--gpu", "0", "--effort", "quick", "--time", "100 ms", "-o", "r.json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let run = Run::read(&bench.result()).unwrap();
+        let why = |name: &str| {
+            run.outcomes.iter().find_map(|outcome| match outcome {
+                Outcome::Waived { case, waiver } if case.mechanism() == format!("matmul.{name}") => Some(waiver.to_string()),
+                _ => None,
+            })
+        };
+        assert!(why("fp16").unwrap().contains(reasons[0]), "{:?}", why("fp16"));
+        assert!(why("fp4").unwrap().contains(reasons[1]), "{:?}", why("fp4"));
+        assert_eq!(why("e5m2"), None, "this library has it");
+    }
+}
+
 /// What became of the shapes that calibrate.
 fn calibrating(run: &Run) -> Vec<&Outcome> {
     let shape = |outcome: &Outcome| {

@@ -47,6 +47,11 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
             let [m, n, k] = ["m", "n", "k"].map(|name| axis(name).expect("an extent"));
             gpu.product_seconds(&rates, rate, ProductShape { m, n, k, element })
         }
+        name if library_rate(gpu, name).is_some() => {
+            let (rate, element) = library_rate(gpu, name).expect("just asked");
+            let [m, n, k] = ["m", "n", "k"].map(|name| axis(name).expect("an extent"));
+            gpu.product_seconds(&gpu.cublaslt.expect("a library that measured"), rate, ProductShape { m, n, k, element })
+        }
         "launch.kernel" => steps * gpu.launch.host_us.max(gpu.launch.kernel_us) * 1e-6,
         "launch.graph" => steps * gpu.launch.graph_kernel_us * 1e-6,
         "launch.sync" => steps * (gpu.launch.host_us + gpu.launch.kernel_us) * 1e-6,
@@ -65,6 +70,21 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
             }
         }
         other => panic!("no truth for {other}"),
+    }
+}
+
+/// Rate and bytes of an element of the formats that only the library multiplies in.
+fn library_rate(gpu: &Gpu, mechanism: &str) -> Option<(f64, usize)> {
+    let rates = gpu.cublaslt?;
+    match mechanism {
+        "matmul.fp16" => Some((rates.fp16_tflops?, 2)),
+        "matmul.e5m2" => Some((rates.e5m2_tflops?, 1)),
+        "matmul.tf32" => Some((rates.tf32_tflops?, 4)),
+        "matmul.fp32" => Some((rates.fp32_tflops?, 4)),
+        "matmul.int8" => Some((rates.int8_tflops?, 1)),
+        "matmul.fp64" => Some((rates.fp64_tflops?, 8)),
+        "matmul.fp4" => Some((rates.fp4_tflops?, 1)),
+        _ => None,
     }
 }
 

@@ -39,6 +39,13 @@ impl Machine {
         for span in spans.iter().copied().chain(library.scales.iter().map(|at| Span { at: *at, bytes: 4 })) {
             self.check_reach(task.device, span)?;
         }
+        for span in &library.blocks {
+            self.check_reach(task.device, *span)?;
+            // SAFETY: just checked to lie in a live mapping.
+            let scales = unsafe { std::slice::from_raw_parts(span.at as *const u8, span.bytes) };
+            // How they lie is not imitated: they have to be all alike.
+            product.factor *= crate::gemm::common_e4m3(scales).ok_or(Cu::INVALID_VALUE)?;
+        }
         for at in &library.scales {
             // SAFETY: just checked to be four bytes inside a live mapping.
             product.factor *= unsafe { (*at as *const f32).read() };
@@ -56,7 +63,7 @@ impl Machine {
         }
         let gpu = &self.scenario.gpus[task.device];
         let format = if product.a.format == Format::E5m2 { Format::E5m2 } else { product.b.format };
-        let ns = product_ns(gpu, gpu.cublaslt.as_ref().ok_or(Cu::NOT_FOUND)?, format, product.shape())?;
+        let ns = product_ns(gpu, gpu.cublaslt.as_ref().ok_or(Cu::NOT_FOUND)?, format, product.shape())? * library.slowness;
         Ok(Load { resource: Some(Resource::Device(task.device)), amount: ns, floor_ns: floor_ns(gpu, task) })
     }
 
@@ -145,6 +152,7 @@ impl Machine {
                 let bytes = set as f64 * sweeps;
                 bytes / rate
             }
+            Work::Computes { operations, pipe } => pipe.ns(gpu, operations),
             Work::Multiplies { shape, format } => product_ns(gpu, &gpu.matmul, format, shape)?,
             Work::Nothing | Work::Chases { .. } => 0.0,
         })
@@ -255,10 +263,5 @@ fn stream_rate(gpu: &Gpu, stream: Stream) -> f64 {
 }
 
 fn product_ns(gpu: &Gpu, rates: &Matmul, format: Format, shape: ProductShape) -> Result<f64, Cu> {
-    let tflops = match format {
-        Format::Bf16 => Some(rates.bf16_tflops),
-        Format::E4m3 => rates.e4m3_tflops,
-        Format::E5m2 => rates.e5m2_tflops,
-    };
-    Ok(gpu.product_seconds(rates, tflops.ok_or(Cu::NO_BINARY_FOR_GPU)?, shape) * 1e9)
+    Ok(gpu.product_seconds(rates, format.rate(rates).ok_or(Cu::NO_BINARY_FOR_GPU)?, shape) * 1e9)
 }

@@ -21,6 +21,7 @@ mod kernels;
 mod machine;
 mod memory;
 mod nvml;
+mod rates;
 pub mod scenario;
 mod timeline;
 
