@@ -12,14 +12,18 @@
 //! algorithm for a shape: then, too, the own kernel is timed, as a case of its own that says what the library answered, so that a machine
 //! without a working cublasLt calibrates all the same.
 //!
-//! **Other formats** are multiplied by the library alone, see [`formats`].
+//! **Other formats** are multiplied by the library alone, see [`formats`]. A product of **zeros** tells whether power limits, see [`zeros`]. With
+//! time enough, the **best shape** is looked for, see [`best`].
 //!
 //! The result of every set (of up to 64, where there are more) is checked afterwards, see [`freivalds`](super::freivalds). It is filled with NaN before,
 //! so that what was not written is seen as well. What is checked is the last product of each set: a fault that came and went within the batches, and whose result
 //! a later product overwrote, is not seen here (`selftest` and longer tests of the machine's soundness look for those). Nor is one wrong
 //! element whose error is no larger than rounding may add up to in its row.
 
+mod best;
 mod formats;
+mod search;
+mod zeros;
 
 use super::facts::{count, gpu_on, l2, needs_capability, needs_gpu, unknown, usable};
 use super::freivalds::{Arithmetic, Freivalds};
@@ -47,7 +51,7 @@ const CALIBRATING: f64 = 0.03;
 /// Share of a usual case's time that one of them gets: together as much as a dozen cases.
 const SHORT: f64 = 0.1;
 
-/// Weight of a case in a format that only the library multiplies in: for most users a figure on the side.
+/// Weight of a case of zeros, or in a format that only the library multiplies in: for most users a figure on the side.
 const OTHERS: f64 = 0.5;
 
 /// What the checking vector's seed differs in from the data's.
@@ -110,7 +114,7 @@ impl Probe for Matmul {
     }
 
     fn about(&self) -> &'static str {
-        "matrix products in BF16 and FP8: a large square, a transformer's shapes and those that calibrate, by own kernel and by cublasLt; one square in FP16, E5M2, TF32, FP32, INT8, FP64 and FP4"
+        "matrix products in BF16 and FP8: a large square, a transformer's shapes and those that calibrate, by own kernel and by cublasLt; one square in FP16, E5M2, TF32, FP32, INT8, FP64 and FP4, and one of zeros; the best shape"
     }
 
     fn needs(&self, machine: &Machine) -> Result<(), Waiver> {
@@ -129,14 +133,20 @@ impl Probe for Matmul {
             for shape in shapes(gpu, effort, alone) {
                 cases.extend(Format::ALL.iter().flat_map(|&format| ["own", "cublaslt"].map(|engine| case(format, engine, shape))));
             }
+            cases.extend(best::cases(gpu, &machine.gpus, effort));
+            // What clears the pools of the formats above comes last.
+            cases.extend(shapes(gpu, effort, alone).first().map(|square| named_case(zeros::NAME, best, *square, gpu.index)));
             cases.extend(formats::cases(gpu, &machine.gpus, effort));
         }
         cases
     }
 
     fn weight(&self, case: &Case) -> f64 {
-        if operation(case).is_ok_and(|name| formats::Kind::named(name).is_some()) {
+        if operation(case).is_ok_and(|name| name == zeros::NAME || formats::Kind::named(name).is_some()) {
             return OTHERS;
+        }
+        if best::is_asked(case) {
+            return best::WEIGHT;
         }
         let shape = shape(case).ok();
         if shape.is_some_and(|shape| DESIGN.contains(&shape)) {
@@ -149,6 +159,12 @@ impl Probe for Matmul {
     fn run(&self, case: &Case, lab: &mut Lab<'_>) -> Result<Outcome> {
         let gpu = gpu_on(lab.machine, case, "gpu")?;
         let name = operation(case)?;
+        if best::is_asked(case) {
+            return best::run(case, lab);
+        }
+        if name == zeros::NAME {
+            return zeros::run(case, gpu, shape(case)?, lab);
+        }
         if let Some(kind) = formats::Kind::named(name) {
             return formats::run(case, kind, gpu, shape(case)?, lab);
         }

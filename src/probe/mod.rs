@@ -24,6 +24,7 @@ mod ring;
 pub mod selftest;
 mod shapes;
 pub mod storage;
+mod tensor;
 
 pub use lab::{Effort, Lab};
 pub use rig::Rig;
@@ -67,6 +68,7 @@ pub const PROBES: &[&dyn Probe] = &[
     &dram::Dram,
     &cache::Cache,
     &matmul::Matmul,
+    &tensor::Tensor,
     &copy::Copy,
     &peer::Peer,
     &launch::Launch,

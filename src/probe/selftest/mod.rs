@@ -10,6 +10,7 @@
 
 mod arithmetic;
 mod movement;
+mod rates;
 
 use std::time::Duration;
 
@@ -101,7 +102,7 @@ pub fn run(machine: &Machine, gpus: &[u32], options: Options, heard: &mut dyn Fn
             heard(&check);
             report.checks.push(check);
         };
-        for exam in movement::EXAMS.iter().chain(arithmetic::EXAMS) {
+        for exam in movement::EXAMS.iter().chain(arithmetic::EXAMS).chain(rates::EXAMS) {
             if stopped() {
                 return Err(Error::Interrupted);
             }
