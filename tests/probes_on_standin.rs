@@ -187,7 +187,7 @@ fn the_best_shape_is_found_with_few_timings_and_zeros_tell_of_power() {
     let scenario = std::fs::read_to_string(Standin::scenarios().join("h200-1x.toml")).unwrap();
     let scenario = scenario.replacen("[driver]", "[driver]\nproducts = false\npatterns = false", 1).replace("scale = 400", "scale = 8");
     let bench = Bench::text(&scenario);
-    let output = bench.run(&["measure", "matmul", "--effort", "standard", "--time", "4 s", "-o", "r.json"]);
+    let output = bench.run(&["measure", "matmul", "--effort", "standard", "--time", "10 s", "-o", "r.json"]);
     let run = Run::read(&bench.result()).unwrap_or_else(|error| panic!("{error}\n{}", stderr(&output)));
     let gpu = &bench.standin.scenario().gpus[0];
     let rates = gpu.cublaslt.unwrap();

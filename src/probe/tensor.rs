@@ -26,7 +26,7 @@ const LAUNCH: Seconds = Seconds(5e-4);
 const FIRST: u32 = 16;
 
 /// Rounds at most of the plain cores' kernels, whose every step the host repeats for one warp.
-const MOST_FMA: u32 = 1024;
+const MOST_FMA: u32 = 256;
 
 /// Threads of a warp.
 const WARP: usize = 32;

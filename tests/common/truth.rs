@@ -48,7 +48,7 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
                 measurement.conditions.get("shape").map(|shape| shape.split('x').map(|part| part.parse().expect("an extent")).collect());
             let extents: Vec<usize> = found.unwrap_or_else(|| ["m", "n", "k"].map(|name| axis(name).expect("an extent")).into());
             let [m, n, k] = extents[..] else { panic!("{extents:?}") };
-            let share = if case.mechanism() == "matmul.zeros" { rates.zeros } else { 1.0 };
+            let share = if case.mechanism() == "matmul.zeros" && scenario.driver.products { rates.zeros } else { 1.0 };
             gpu.product_seconds(&rates, rate, ProductShape { m, n, k, element }) * share
         }
         name if library_rate(gpu, name).is_some() => {

@@ -194,9 +194,6 @@ pub(super) fn cases(gpu: &Gpu, all: &[Gpu], effort: Effort) -> Vec<Case> {
 
 /// Measures one of them.
 pub(super) fn run(case: &Case, kind: &'static Kind, gpu: &Gpu, shape: GemmShape, lab: &mut Lab<'_>) -> Result<Outcome> {
-    if let Err(waiver) = needs_capability(gpu, kind.capability) {
-        return Ok(waived(case, waiver));
-    }
     let each = kind.bytes(shape);
     let needed = Bytes(each.iter().sum());
     if needed > room(gpu) {
@@ -207,6 +204,9 @@ pub(super) fn run(case: &Case, kind: &'static Kind, gpu: &Gpu, shape: GemmShape,
         Ok(library) => library,
         Err(waiver) => return Ok(waived(case, waiver)),
     };
+    if let Err(waiver) = needs_capability(gpu, kind.capability) {
+        return Ok(waived(case, waiver));
+    }
     let [m, n, k] = extents(shape)?;
     let plan = match library.plan(kind.library, m, n, k, lt::WORKSPACE) {
         Ok(plan) => plan,
@@ -236,6 +236,12 @@ pub(super) fn run(case: &Case, kind: &'static Kind, gpu: &Gpu, shape: GemmShape,
     ];
     let plan = lab.plan(2.0);
     lab.time(case, gpu.index, &mut clock, &mut trial, &plan, conditions)
+}
+
+/// Whether the library, having suggested an algorithm, does not do it: that is no fault of the device.
+fn is_refusal(error: &Error) -> bool {
+    const REFUSALS: [&str; 3] = ["NOT_SUPPORTED", "INVALID_VALUE", "ARCH_MISMATCH"];
+    matches!(error, Error::Gpu { call: "cublasLtMatmul", code, .. } if REFUSALS.iter().any(|refusal| code.contains(refusal)))
 }
 
 /// Sets of A, B and C, each kind in an array of its own.
@@ -280,13 +286,20 @@ struct Product {
 }
 
 impl Product {
-    /// Try the library's suggestions, as far as they fit into `limit`, and keep the fastest; returns how many were tried.
+    /// Try the library's suggestions, as far as they fit into `limit`, and keep the fastest; returns how many were tried. Those that it then
+    /// refuses are passed over.
     fn choose(&mut self, clock: &mut GpuClock, limit: Seconds) -> Result<usize> {
-        let (mut spent, mut best, mut tried) = (Seconds(0.0), (Seconds(f64::INFINITY), 0), 0);
+        let (mut spent, mut best, mut tried, mut refused) = (Seconds(0.0), (Seconds(f64::INFINITY), 0), 0, None);
         for algorithm in 0..self.plan.algorithms() {
             self.plan.choose(algorithm);
             // The first product of an algorithm loads its code, which must not happen behind the gate.
-            clock.rehearse(self)?;
+            match clock.rehearse(self) {
+                Err(error) if is_refusal(&error) => {
+                    refused = Some(error);
+                    continue;
+                }
+                rehearsed => rehearsed?,
+            }
             let once = clock.time(self, 1)?;
             let again = if spent + once * (TRIED + 1) as f64 <= limit { TRIED } else { 0 };
             let time = if again > 0 { clock.time(self, again)? * (1.0 / again as f64) } else { once };
@@ -298,8 +311,17 @@ impl Product {
                 break;
             }
         }
-        self.plan.choose(best.1);
-        Ok(tried)
+        match refused {
+            Some(error) if tried == 0 => Err(Error::Unavailable {
+                doing: format!("multiplying in {} by cublasLt", self.kind.name),
+                why: error.to_string(),
+                remedy: "try another version of the library".into(),
+            }),
+            _ => {
+                self.plan.choose(best.1);
+                Ok(tried)
+            }
+        }
     }
 
     /// Compare `C·x` with `A·(Bᵀ·x)` for every vector of the test.
@@ -362,6 +384,15 @@ mod tests {
     use super::super::super::facts::tests::gpu;
     use super::*;
     use crate::machine::Fact;
+
+    #[test]
+    fn only_the_librarys_own_refusals_are_passed_over() {
+        let error =
+            |call, code: &str| Error::Gpu { doing: String::new(), call, code: code.into(), why: String::new(), remedy: String::new() };
+        assert!(is_refusal(&error("cublasLtMatmul", "CUBLAS_STATUS_NOT_SUPPORTED")));
+        assert!(!is_refusal(&error("cublasLtMatmul", "CUBLAS_STATUS_EXECUTION_FAILED")));
+        assert!(!is_refusal(&error("cuStreamSynchronize", "CUDA_ERROR_NOT_SUPPORTED")));
+    }
 
     #[test]
     fn squares_fit_and_slow_formats_have_small_ones() {

@@ -50,10 +50,10 @@ impl Machine {
             // SAFETY: just checked to be four bytes inside a live mapping.
             product.factor *= unsafe { (*at as *const f32).read() };
         }
-        // Where the beginnings are zeros, all is taken to be.
+        // Where the beginnings are zeros, all is taken to be, unless nothing is ever computed.
         // SAFETY: checked to lie in live mappings, and no more than they have.
         let begins = |span: Span| unsafe { std::slice::from_raw_parts(span.at as *const u8, span.bytes.min(256)) };
-        let zeros = spans[..2].iter().all(|span| begins(*span).iter().all(|byte| *byte == 0));
+        let zeros = self.scenario.driver.products && spans[..2].iter().all(|span| begins(*span).iter().all(|byte| *byte == 0));
         let reads = [spans[0], spans[1]];
         let words = [product.rows, product.cols, product.depth, product.a.row, product.b.row, product.c.row];
         let mut key: Vec<u64> = spans.iter().map(|span| span.at as u64).chain(words.map(|word| word as u64)).collect();
