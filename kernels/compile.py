@@ -27,23 +27,25 @@ sys.dont_write_bytecode = True  # nothing is left beside the sources
 import sass
 
 HERE = Path(__file__).resolve().parent
-SIMPLE = ["cache", "chase", "check", "empty", "fill", "gate", "stream"]
-BF16 = SIMPLE + ["gemm_bf16"]
+SIMPLE = ["cache", "chase", "check", "empty", "fill", "fma", "gate", "stream"]
+BF16 = SIMPLE + ["gemm_bf16", "tensor"]
 FP8 = BF16 + ["gemm_fp8"]
 HOPPER = FP8 + ["gemm_hopper_bf16", "gemm_hopper_fp8"]
+# Chips whose mma.sync has FP8. No PTX: on others the driver would convert, and what is measured would be another rate.
+FP8_SYNC = FP8 + ["tensor_fp8"]
 
 # Which files each target gets. `sm_*` gives a cubin, `compute_*` gives PTX.
 TARGETS = {
     "sm_75": SIMPLE,
     "sm_80": BF16,
     "sm_86": BF16,
-    "sm_89": FP8,
+    "sm_89": FP8_SYNC,
     "sm_90a": HOPPER,
     "sm_100a": FP8,
     "sm_103a": FP8,
-    "sm_120a": FP8,
+    "sm_120a": FP8_SYNC,
     "compute_75": SIMPLE,
-    "compute_80": ["gemm_bf16"],
+    "compute_80": ["gemm_bf16", "tensor"],
     "compute_89": ["gemm_fp8"],
 }
 # What the compiler says when it has undone what a kernel is for: wgmma one after the other, registers that stay where they were.

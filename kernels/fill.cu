@@ -5,8 +5,11 @@
  *   verify_equal     compares two arrays word by word, with the same answer; 16 bytes read per word
  *   fill_uniform_*   uniform in [-1, 1) times scale          fill_normal_*   standard normal times scale
  *
- * random.h has the formulas. All accesses are 16 bytes wide but for the last few elements of an array. The pattern kernels should be
+ * Floating-point formats are rounded to (numbers.h); i8 is the nearest whole number, e2m1 has two elements in a byte, the first in the lower
+ * half, and f64 has a word of its own for each element. random.h has the formulas. All accesses are 16 bytes wide but for FP64 and the last few
+ * elements of an array. The pattern kernels should be
  * limited by device memory, the random fills by integer and special-function arithmetic: they prepare data and are never timed.
+ * Their code is kept short (ROLLED): a random pair takes a hundred instructions.
  * The host sets *errors to 0 and *first_bad to the largest number before verify_pattern and verify_equal.
  */
 #include "numbers.h"
@@ -27,7 +30,7 @@ KERNEL fill_pattern(unsigned long long* out, unsigned long long words, unsigned 
 {
     words2* const wide = (words2*)out;
     const unsigned long long vectors = words / 2;
-    for (unsigned long long i = thread_index(); i < vectors; i += thread_count()) wide[i] = pattern_at(i, seed);
+    ROLLED for (unsigned long long i = thread_index(); i < vectors; i += thread_count()) wide[i] = pattern_at(i, seed);
     if (words % 2 == 1 && thread_index() == 0) out[words - 1] = random_word(words - 1, seed);
 }
 
@@ -79,7 +82,7 @@ KERNEL verify_pattern(const unsigned long long* in, unsigned long long words, un
         UNROLL for (int j = 0; j < DEPTH; ++j) held[j] = wide[i + j * step];
         UNROLL for (int j = 0; j < DEPTH; ++j) compare_vector(&found, i + j * step, held[j], seed);
     }
-    for (; i < vectors; i += step) compare_vector(&found, i, wide[i], seed);
+    ROLLED for (; i < vectors; i += step) compare_vector(&found, i, wide[i], seed);
     if (words % 2 == 1 && thread_index() == 0) compare(&found, words - 1, in[words - 1], random_word(words - 1, seed));
     report(&found, errors, first_bad);
 }
@@ -100,124 +103,168 @@ KERNEL verify_equal(const unsigned long long* a, const unsigned long long* b, un
         UNROLL for (int j = 0; j < DEPTH; ++j) expected[j] = right[i + j * step];
         UNROLL for (int j = 0; j < DEPTH; ++j) compare_words(&found, i + j * step, held[j], expected[j]);
     }
-    for (; i < vectors; i += step) compare_words(&found, i, left[i], right[i]);
+    ROLLED for (; i < vectors; i += step) compare_words(&found, i, left[i], right[i]);
     if (words % 2 == 1 && thread_index() == 0) compare(&found, words - 1, a[words - 1], b[words - 1]);
     report(&found, errors, first_bad);
 }
 
-/* One element, for the end of an array. */
-DEVICE float random_element(int normal, unsigned long long index, unsigned long long seed, float scale)
+/* Words of a vector of 16 bytes, by number. */
+DEVICE void set_word(uint4* vector, int i, unsigned int word)
 {
-    float even, odd;
-    random_pair(normal, index / 2, seed, scale, &even, &odd);
-    return index % 2 == 0 ? even : odd;
+    if (i == 0) vector->x = word;
+    if (i == 1) vector->y = word;
+    if (i == 2) vector->z = word;
+    if (i == 3) vector->w = word;
 }
 
-DEVICE void fill_f32(float* out, unsigned long long n, unsigned long long seed, float scale, int normal)
+DEVICE unsigned int get_word(uint4 vector, int i)
 {
-    float4* const wide = (float4*)out;
-    const unsigned long long vectors = n / 4;
-    const unsigned long long rest = vectors * 4 + thread_index();
-    for (unsigned long long i = thread_index(); i < vectors; i += thread_count()) {
-        float4 held;
-        random_pair(normal, 2 * i, seed, scale, &held.x, &held.y);
-        random_pair(normal, 2 * i + 1, seed, scale, &held.z, &held.w);
-        wide[i] = held;
+    return i == 0 ? vector.x : i == 1 ? vector.y : i == 2 ? vector.z : vector.w;
+}
+
+/* Formats by number. */
+#define F32 0
+#define BF16 1
+#define E4M3 2
+#define E5M2 3
+#define F16 4
+#define I8 5
+#define E2M1 6
+
+DEVICE int bits_of(int format)
+{
+    return format == F32 ? 32 : format == BF16 || format == F16 ? 16 : format == E2M1 ? 4 : 8;
+}
+
+DEVICE unsigned int encode(int format, float value)
+{
+    switch (format) {
+    case F32: return float_bits(value);
+    case BF16: return bf16_encode(value);
+    case E4M3: return e4m3_encode(value);
+    case E5M2: return e5m2_encode(value);
+    case F16: return f16_encode(value);
+    case I8: return i8_encode(value);
+    default: return e2m1_encode(value);
     }
-    /* Up to 3 elements are left; the launch may be smaller than that. */
-    for (unsigned long long i = rest; i < n; i += thread_count()) out[i] = random_element(normal, i, seed, scale);
 }
 
-DEVICE unsigned int bf16_pair(int normal, unsigned long long pair, unsigned long long seed, float scale)
+/* Word number `word` of a 16-byte vector whose elements begin with number `first`. */
+DEVICE unsigned int random_code_word(int format, int normal, unsigned long long first, unsigned long long seed, float scale, int word)
 {
-    float even, odd;
-    random_pair(normal, pair, seed, scale, &even, &odd);
-    return bf16_encode(even) | bf16_encode(odd) << 16;
-}
-
-DEVICE void fill_bf16(unsigned short* out, unsigned long long n, unsigned long long seed, float scale, int normal)
-{
-    uint4* const wide = (uint4*)out;
-    const unsigned long long vectors = n / 8;
-    const unsigned long long rest = vectors * 8 + thread_index();
-    for (unsigned long long i = thread_index(); i < vectors; i += thread_count()) {
-        uint4 held;
-        held.x = bf16_pair(normal, 4 * i, seed, scale);
-        held.y = bf16_pair(normal, 4 * i + 1, seed, scale);
-        held.z = bf16_pair(normal, 4 * i + 2, seed, scale);
-        held.w = bf16_pair(normal, 4 * i + 3, seed, scale);
-        wide[i] = held;
+    const int per_word = 32 / bits_of(format);
+    const unsigned long long start = first + (unsigned long long)(word * per_word);
+    unsigned int code = 0;
+    ROLLED for (int i = 0; i < per_word; i += 2) {
+        float even, odd;
+        random_pair(normal, (start + i) / 2, seed, scale, &even, &odd);
+        code |= encode(format, even) << (bits_of(format) * i);
+        code |= encode(format, odd) << (bits_of(format) * (i + 1));
     }
-    for (unsigned long long i = rest; i < n; i += thread_count()) out[i] = (unsigned short)bf16_encode(random_element(normal, i, seed, scale));
+    return code;
 }
 
-DEVICE unsigned int fp8_code(int e5m2, float value)
+/* One vector of 16 bytes. */
+DEVICE uint4 random_vector(int format, int normal, unsigned long long vector, unsigned long long seed, float scale)
 {
-    return e5m2 ? e5m2_encode(value) : e4m3_encode(value);
-}
-
-DEVICE unsigned int fp8_quad(int e5m2, int normal, unsigned long long quad, unsigned long long seed, float scale)
-{
-    float a, b, c, d;
-    random_pair(normal, 2 * quad, seed, scale, &a, &b);
-    random_pair(normal, 2 * quad + 1, seed, scale, &c, &d);
-    return fp8_code(e5m2, a) | fp8_code(e5m2, b) << 8 | fp8_code(e5m2, c) << 16 | fp8_code(e5m2, d) << 24;
-}
-
-DEVICE void fill_fp8(unsigned char* out, unsigned long long n, unsigned long long seed, float scale, int normal, int e5m2)
-{
-    uint4* const wide = (uint4*)out;
-    const unsigned long long vectors = n / 16;
-    const unsigned long long rest = vectors * 16 + thread_index();
-    for (unsigned long long i = thread_index(); i < vectors; i += thread_count()) {
-        uint4 held;
-        held.x = fp8_quad(e5m2, normal, 4 * i, seed, scale);
-        held.y = fp8_quad(e5m2, normal, 4 * i + 1, seed, scale);
-        held.z = fp8_quad(e5m2, normal, 4 * i + 2, seed, scale);
-        held.w = fp8_quad(e5m2, normal, 4 * i + 3, seed, scale);
-        wide[i] = held;
+    const unsigned long long first = vector * (unsigned long long)(128 / bits_of(format));
+    uint4 held;
+    held.x = held.y = held.z = held.w = 0;
+    if (format == F32) {
+        ROLLED for (int pair = 0; pair < 2; ++pair) {
+            float even, odd;
+            random_pair(normal, first / 2 + pair, seed, scale, &even, &odd);
+            set_word(&held, 2 * pair, float_bits(even));
+            set_word(&held, 2 * pair + 1, float_bits(odd));
+        }
+    } else {
+        ROLLED for (int word = 0; word < 4; ++word) set_word(&held, word, random_code_word(format, normal, first, seed, scale, word));
     }
-    for (unsigned long long i = rest; i < n; i += thread_count()) {
-        out[i] = (unsigned char)fp8_code(e5m2, random_element(normal, i, seed, scale));
+    return held;
+}
+
+/* n elements; two to a byte are written in whole bytes. A last vector that is not full is written piece by piece. */
+DEVICE void fill_random(int format, void* out, unsigned long long n, unsigned long long seed, float scale, int normal)
+{
+    const unsigned int per_vector = 128 / bits_of(format);
+    const unsigned long long vectors = n / per_vector;
+    ROLLED for (unsigned long long i = thread_index(); i < (n + per_vector - 1) / per_vector; i += thread_count()) {
+        const uint4 held = random_vector(format, normal, i, seed, scale);
+        if (i < vectors) {
+            ((uint4*)out)[i] = held;
+        } else if (format == F32) {
+            ROLLED for (int j = 0; j < (int)(n % 4); ++j) ((unsigned int*)out)[4 * i + j] = get_word(held, j);
+        } else if (bits_of(format) == 16) {
+            ROLLED for (int j = 0; j < (int)(n % 8); ++j) ((unsigned short*)out)[8 * i + j] = (unsigned short)(get_word(held, j / 2) >> (16 * (j % 2)));
+        } else {
+            const int bytes = (int)((n % per_vector) * bits_of(format) + 7) / 8;
+            ROLLED for (int j = 0; j < bytes; ++j) ((unsigned char*)out)[16 * i + j] = (unsigned char)(get_word(held, j / 4) >> (8 * (j % 4)));
+        }
     }
 }
 
 KERNEL fill_uniform_f32(float* out, unsigned long long n, unsigned long long seed, float scale)
 {
-    fill_f32(out, n, seed, scale, 0);
+    fill_random(F32, out, n, seed, scale, 0);
 }
 
 KERNEL fill_uniform_bf16(unsigned short* out, unsigned long long n, unsigned long long seed, float scale)
 {
-    fill_bf16(out, n, seed, scale, 0);
+    fill_random(BF16, out, n, seed, scale, 0);
 }
 
 KERNEL fill_uniform_e4m3(unsigned char* out, unsigned long long n, unsigned long long seed, float scale)
 {
-    fill_fp8(out, n, seed, scale, 0, 0);
+    fill_random(E4M3, out, n, seed, scale, 0);
 }
 
 KERNEL fill_uniform_e5m2(unsigned char* out, unsigned long long n, unsigned long long seed, float scale)
 {
-    fill_fp8(out, n, seed, scale, 0, 1);
+    fill_random(E5M2, out, n, seed, scale, 0);
 }
 
 KERNEL fill_normal_f32(float* out, unsigned long long n, unsigned long long seed, float scale)
 {
-    fill_f32(out, n, seed, scale, 1);
+    fill_random(F32, out, n, seed, scale, 1);
 }
 
 KERNEL fill_normal_bf16(unsigned short* out, unsigned long long n, unsigned long long seed, float scale)
 {
-    fill_bf16(out, n, seed, scale, 1);
+    fill_random(BF16, out, n, seed, scale, 1);
 }
 
 KERNEL fill_normal_e4m3(unsigned char* out, unsigned long long n, unsigned long long seed, float scale)
 {
-    fill_fp8(out, n, seed, scale, 1, 0);
+    fill_random(E4M3, out, n, seed, scale, 1);
 }
 
 KERNEL fill_normal_e5m2(unsigned char* out, unsigned long long n, unsigned long long seed, float scale)
 {
-    fill_fp8(out, n, seed, scale, 1, 1);
+    fill_random(E5M2, out, n, seed, scale, 1);
+}
+
+KERNEL fill_uniform_f16(unsigned short* out, unsigned long long n, unsigned long long seed, float scale)
+{
+    fill_random(F16, out, n, seed, scale, 0);
+}
+
+KERNEL fill_uniform_i8(unsigned char* out, unsigned long long n, unsigned long long seed, float scale)
+{
+    fill_random(I8, out, n, seed, scale, 0);
+}
+
+KERNEL fill_uniform_e2m1(unsigned char* out, unsigned long long n, unsigned long long seed, float scale)
+{
+    fill_random(E2M1, out, n, seed, scale, 0);
+}
+
+/* All 53 bits of an FP64 number are random: one word each, its upper 53 bits. */
+DEVICE double random_double(unsigned long long index, unsigned long long seed, float scale)
+{
+    return ((double)(random_word(index, seed) >> 11) * 0x1p-52 - 1.0) * (double)scale;
+}
+
+KERNEL fill_uniform_f64(double* out, unsigned long long n, unsigned long long seed, float scale)
+{
+    ROLLED for (unsigned long long i = thread_index(); i < n; i += thread_count()) out[i] = random_double(i, seed, scale);
 }

@@ -1,11 +1,15 @@
-/* Short floating-point formats: bfloat16 and the two FP8 formats of the OCP 8-bit floating point specification.
+/* Short number formats: bfloat16, FP16, the two FP8 formats of the OCP 8-bit floating point specification, the 4-bit format of the OCP
+ * microscaling formats, and whole numbers of 8 bits.
  *
  *   bf16   1 sign  8 exponent  7 fraction   bias 127   the upper half of an FP32 number
  *   e4m3   1 sign  4 exponent  3 fraction   bias 7     no infinity; S.1111.111 is NaN; largest finite 448
  *   e5m2   1 sign  5 exponent  2 fraction   bias 15    infinity and NaN as in FP16;  largest finite 57344
+ *   f16    1 sign  5 exponent 10 fraction   bias 15    IEEE 754 binary16;  largest finite 65504
+ *   e2m1   1 sign  2 exponent  1 fraction   bias 1     neither infinity nor NaN: 0, 0.5, 1, 1.5, 2, 3, 4, 6 and their negatives
+ *   i8     two's complement
  *
- * Encoding rounds to nearest, ties to even. FP8 saturates: what is larger than the largest finite number, infinity included, becomes
- * it; NaN stays NaN. The code is plain integer arithmetic, the same on every chip and on the host, so results are equal bit for bit.
+ * Encoding rounds to nearest, ties to even. FP8, E2M1 and whole numbers saturate: what is larger than the largest finite number,
+ * infinity included, becomes it; NaN stays NaN where there is one, and becomes 0 elsewhere. FP16 overflows to infinity. The code is plain integer arithmetic, the same on every chip and on the host, so results are equal bit for bit.
  */
 #ifndef GPU_ASSAY_NUMBERS_H
 #define GPU_ASSAY_NUMBERS_H
@@ -67,6 +71,53 @@ DEVICE float e5m2_decode(unsigned int code)
     float value = bits_float(magnitude << 21) * 0x1p112f;
     if (magnitude >= 0x7cu) value = bits_float(magnitude == 0x7cu ? 0x7f800000u : 0x7fc00000u);
     return bits_float(float_bits(value) | (code & 0x80u) << 24);
+}
+
+/* FP16 by hand, so that host and chips agree: the subnormal trick of fp8_encode, and infinity above 65504 and a half step. */
+DEVICE unsigned int f16_encode(float value)
+{
+    const unsigned int bits = float_bits(value);
+    const unsigned int sign = (bits >> 16) & 0x8000u;
+    const unsigned int magnitude = bits & 0x7fffffffu;
+    unsigned int code;
+    if (magnitude > 0x7f800000u) return sign | 0x7e00u;
+    if (magnitude >= (128u - 15u) << 23) {
+        code = ((magnitude + 0xfffu + ((magnitude >> 13) & 1u)) >> 13) - ((127u - 15u) << 10);
+    } else {
+        const unsigned int anchor = (127u + 1u + 23u - 15u - 10u) << 23;
+        code = float_bits(bits_float(magnitude) + bits_float(anchor)) - anchor;
+    }
+    return sign | (code > 0x7c00u ? 0x7c00u : code);
+}
+
+DEVICE float f16_decode(unsigned int code)
+{
+    const unsigned int magnitude = code & 0x7fffu;
+    float value = bits_float(magnitude << 13) * 0x1p112f;
+    if (magnitude >= 0x7c00u) value = bits_float(magnitude == 0x7c00u ? 0x7f800000u : 0x7fc00000u);
+    return bits_float(float_bits(value) | (code & 0x8000u) << 16);
+}
+
+/* 8 codes in the order of their numbers: halfway points go to the even code. */
+DEVICE unsigned int e2m1_encode(float value)
+{
+    const unsigned int sign = (float_bits(value) >> 28) & 8u;
+    const float size = bits_float(float_bits(value) & 0x7fffffffu);
+    const unsigned int code = (size > 0.25f) + (size >= 0.75f) + (size > 1.25f) + (size >= 1.75f) + (size > 2.5f) + (size >= 3.5f) + (size > 5.0f);
+    return sign | code;
+}
+
+DEVICE float e2m1_decode(unsigned int code)
+{
+    /* Exponent and fraction put where FP32 has them, the bias repaired by an exact multiplication, for the subnormal too. */
+    return bits_float(float_bits(bits_float((code & 7u) << 22) * 0x1p126f) | (code & 8u) << 28);
+}
+
+/* Adding and taking away 1.5 times 2^23 rounds at the unit; the sum is kept from being optimised away by being looked at as bits. */
+DEVICE unsigned int i8_encode(float value)
+{
+    const float bounded = value >= 127.0f ? 127.0f : value <= -128.0f ? -128.0f : value == value ? value : 0.0f;
+    return float_bits(bounded + 12582912.0f) & 0xffu;
 }
 
 #endif

@@ -20,6 +20,8 @@
 #define KERNEL extern "C" __global__ void
 #define DEVICE static __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
+/* For loops that are to stay loops: code that is not timed should be short. */
+#define ROLLED _Pragma("unroll 1")
 typedef ulonglong2 words2;
 #else
 #define ON_DEVICE 0
@@ -29,6 +31,7 @@ typedef ulonglong2 words2;
 #define KERNEL void
 #define DEVICE static inline
 #define UNROLL
+#define ROLLED
 /* Two 64-bit words that are read and written with one 16-byte access. */
 typedef struct {
     _Alignas(16) unsigned long long x;

@@ -33,7 +33,22 @@ WIDE = {
     "verify_equal": (8, 0, 1),  # likewise
 }
 FILLS = ["fill_pattern"] + [f"fill_{d}_{t}" for d in ("uniform", "normal") for t in ("f32", "bf16", "e4m3", "e5m2")]
+FILLS += [f"fill_uniform_{t}" for t in ("f16", "i8", "e2m1")]
 MATVECS = [f"matvec_{t}{f}" for t in ("", "t_") for f in ("bf16", "e4m3", "e5m2")]
+# kernel: the instruction whose rate it measures, and how many its loop has.
+RATES = {
+    "fma_f32": (r"FFMA", 128),
+    "fma_f64": (r"DFMA", 128),
+    "fma_f16": (r"HFMA2(\.MMA)?", 128),
+    "tensor_bf16": (r"HMMA\.16816\.F32\.BF16", 32),
+    "tensor_f16": (r"HMMA\.16816\.F32", 32),
+    "tensor_tf32": (r"HMMA\.1688\.F32\.TF32", 32),
+    "tensor_int8": (r"IMMA\.16832\.S8\.S8", 32),
+    "tensor_f64": (r"DMMA\.(884|8x8x4)", 8),
+    "tensor_e4m3": (r"QMMA\.16832\.F32\.E4M3\.E4M3", 64),
+}
+# What may stand beside them in the loop: moves, the count, the branch, nothing that computes.
+BESIDE = r"(NOP|U?MOV|IMAD\.MOV|CS2R|U?IADD3|VIADD|U?ISETP|BRA|UMOV|R2UR|CALL|WARPSYNC|BSYNC)(\..*)?"
 MMAS = 64  # mma.sync per slice: 2 steps of 4 x 8
 
 PRODUCER_REGISTERS = 24  # what a producer of Hopper's matrix products keeps
@@ -177,11 +192,26 @@ def check_kernel(target, name, blocks):
         expect([i.is_store for i in order] == [False, True, False, True], "clock, store, clock, store")
     if name == "gate":
         expect(count(blocks, r"LDG.*STRONG\.SYS.*") > 0, "reads past all caches")
+    if name in RATES:
+        check_rate(name, blocks, expect)
     if name.startswith("gemm_hopper_"):
         check_hopper(name.removeprefix("gemm_hopper_"), blocks, expect)
     elif name.startswith("gemm_"):
         check_gemm(target, name.removeprefix("gemm_"), blocks, expect)
     return seen, wrong
+
+
+def check_rate(name, blocks, expect):
+    """The loop holds the instructions that are counted and nothing else that takes a pipe."""
+    wanted, number = RATES[name]
+    short = re.match(r"\w+", wanted).group()
+    loop = max(blocks, key=lambda b: count([b], wanted))
+    found = count([loop], wanted)
+    expect(found == number, f"{found} {short} in the loop")
+    others = sorted({i.opcode for i in loop if not re.fullmatch(wanted, i.opcode) and not re.fullmatch(BESIDE, i.opcode)})
+    expect(not others, f"nothing beside it {' '.join(others)}".rstrip())
+    stores = count(blocks, r"STG.*")
+    expect(stores == 1 and count(blocks, r"LDG.*") == 0, f"{stores} STG")
 
 
 def check_gemm(target, kind, blocks, expect):

@@ -10,10 +10,10 @@ use std::process::Command;
 
 use gpu_assay::gpu::reference::*;
 use gpu_assay::gpu::{HopperFormat, HopperKernel, HopperTile};
-use half::bf16;
+use half::{bf16, f16};
 use tempfile::TempDir;
 
-const SIMPLE: [&str; 7] = ["cache", "chase", "check", "empty", "fill", "gate", "stream"];
+const SIMPLE: [&str; 8] = ["cache", "chase", "check", "empty", "fill", "fma", "gate", "stream"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -102,6 +102,23 @@ fn check_fill(name: &str, bytes: &[u8]) {
                 assert!(close(i, found, &|v| bf16::from_f32(v).to_f32()), "{name}[{i}] is {found}, not {}", expected(i));
             }
         }
+        "f16" => {
+            for (i, b) in bytes.chunks_exact(2).enumerate() {
+                let found = f16::from_le_bytes(b.try_into().unwrap());
+                assert_eq!(found.to_bits(), f16::from_f32(expected(i)).to_bits(), "{name}[{i}]");
+            }
+        }
+        "i8" => bytes.iter().enumerate().for_each(|(i, &code)| assert_eq!(code as i8, encode_i8(expected(i)), "{name}[{i}]")),
+        "e2m1" => {
+            for i in 0..2 * bytes.len() {
+                assert_eq!(bytes[i / 2] >> (4 * (i % 2)) & 15, encode_e2m1(expected(i)), "{name}[{i}]");
+            }
+        }
+        "f64" => {
+            for (i, word) in words64(bytes).into_iter().enumerate() {
+                assert_eq!(word, random_f64(i as u64, seed, scale).to_bits(), "{name}[{i}]");
+            }
+        }
         format => {
             let format = if format == "e4m3" { Fp8::E4m3 } else { Fp8::E5m2 };
             for (i, &code) in bytes.iter().enumerate() {
@@ -134,6 +151,51 @@ fn check_matvec(name: &str, bytes: &[u8]) {
     assert!(found[expected.len()..].iter().all(|&v| v == 0.0), "{name} wrote behind its end");
 }
 
+/// A product with a matrix in the format of this number, its bytes those that `run_simple.c` made.
+fn check_any(name: &str, bytes: &[u8]) {
+    let (shape, kernel) = name.split_once("/any_").unwrap();
+    let (rows, cols) = shape.split_once('x').map(|(r, c)| (r.parse::<usize>().unwrap(), c.parse::<usize>().unwrap())).unwrap();
+    let (transposed, format) = kernel.strip_prefix("t_").map_or((false, kernel), |format| (true, format));
+    let data: Vec<u8> = (0..(rows * cols) as u64).flat_map(|word| pattern_word(word, 4).to_le_bytes()).map(|byte| byte & 0xbb).collect();
+    let half = |i: usize| u16::from_le_bytes([data[2 * i], data[2 * i + 1]]);
+    let word = |i: usize| u32::from_le_bytes(data[4 * i..][..4].try_into().unwrap());
+    let element = |i: usize| match format {
+        "0" => bf16::from_bits(half(i)).to_f64(),
+        "1" => f64::from(Fp8::E4m3.decode(data[i])),
+        "2" => f64::from(Fp8::E5m2.decode(data[i])),
+        "3" => f16::from_bits(half(i)).to_f64(),
+        "4" => f64::from(f32::from_bits(word(i))),
+        "5" => f64::from(data[i] as i8),
+        "6" => f64::from(word(i) as i32),
+        "7" => f64::from_le_bytes(data[8 * i..][..8].try_into().unwrap()),
+        "8" => {
+            let code = data[i / 2] >> (4 * (i % 2)) & 15;
+            f64::from(E2M1[usize::from(code & 7)]) * if code & 8 == 0 { 1.0 } else { -1.0 }
+        }
+        other => panic!("format {other}"),
+    };
+    let (lines, terms) = if transposed { (cols, rows) } else { (rows, cols) };
+    let at = |line: usize, term: usize| if transposed { term * cols + line } else { line * cols + term };
+    let found: Vec<f64> = words64(bytes).into_iter().map(f64::from_bits).collect();
+    for line in 0..lines {
+        let products = || (0..terms).map(|term| element(at(line, term)) / (term + 1) as f64);
+        let (sum, size): (f64, f64) = (products().sum(), products().map(f64::abs).sum());
+        assert!((found[line] - sum).abs() <= size * 1e-13, "{name}[{line}] is {}, not {sum}", found[line]);
+    }
+    assert!(found[lines..].iter().all(|&v| v == 0.0), "{name} wrote behind its end");
+}
+
+/// What each thread of the kernels that multiply and add says after `rounds`.
+fn check_fma(name: &str, bytes: &[u8], rounds: u32) {
+    let format = [("fma_f32", Fma::F32), ("fma_f64", Fma::F64), ("fma_f16", Fma::F16)].into_iter().find(|(of, _)| *of == name).unwrap().1;
+    let found: Vec<u64> = if format == Fma::F64 { words64(bytes) } else { words32(bytes).into_iter().map(u64::from).collect() };
+    let lanes: Vec<u64> = (0..32).map(|lane| fma_lane(format, lane, rounds)).collect();
+    assert!(!found.is_empty());
+    for (thread, answer) in found.into_iter().enumerate() {
+        assert_eq!(answer, lanes[thread % 32], "{name}, thread {thread}, {rounds} rounds");
+    }
+}
+
 fn check_streams(results: &BTreeMap<&str, Vec<u8>>) {
     let vectors = results["stream_copy"].len() / 16;
     let start: Vec<f32> = (0..vectors * 4).map(|i| random_f32(Distribution::Uniform, i as u64, 1, 1.0)).collect();
@@ -157,7 +219,7 @@ fn simple_kernels_answer_as_the_references_do() {
     for (grid, block) in [(1, 32), (3, 64), (2, 1024)] {
         let printed = results(&program, grid, block, "all");
         let mut streams = BTreeMap::new();
-        let mut checked = 0;
+        let (mut checked, mut rated) = (0, 0);
         for (name, bytes) in &printed {
             checked += 1;
             let name = name.as_str();
@@ -177,6 +239,11 @@ fn simple_kernels_answer_as_the_references_do() {
                 "gate_shut" => assert_eq!(words32(bytes), [1]),
                 _ if name.starts_with("fill_") => check_fill(name, bytes),
                 _ if name.contains("/matvec_") => check_matvec(name, bytes),
+                _ if name.contains("/any_") => check_any(name, bytes),
+                _ if name.starts_with("fma_") => {
+                    rated += 1;
+                    check_fma(name, bytes, if rated <= 3 { 0 } else { 40 });
+                }
                 _ => {
                     streams.insert(name, bytes.clone());
                     if name == "stream_write" {
@@ -187,7 +254,7 @@ fn simple_kernels_answer_as_the_references_do() {
                 }
             }
         }
-        assert_eq!(checked, 60, "results of {grid} blocks of {block}");
+        assert_eq!(checked, 106, "results of {grid} blocks of {block}");
         assert!(streams.is_empty(), "not checked: {:?}", streams.keys());
     }
 }
@@ -205,6 +272,27 @@ fn number_formats_are_those_of_the_references() {
     for (value, code) in inputs().zip(results["bf16_encode"].chunks_exact(2)) {
         let (found, expected) = (bf16::from_le_bytes([code[0], code[1]]), bf16::from_f32(value));
         assert!(found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan()), "bf16_encode {value}");
+    }
+    for (value, code) in inputs().zip(results["f16_encode"].chunks_exact(2)) {
+        let (found, expected) = (f16::from_le_bytes([code[0], code[1]]), f16::from_f32(value));
+        assert!(found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan()), "f16_encode {value}");
+    }
+    for ((value, &four), &whole) in inputs().zip(&results["e2m1_encode"]).zip(&results["i8_encode"]) {
+        // NaN has no code there, and its sign does not matter.
+        assert_eq!(
+            if value.is_nan() { four & 7 } else { four },
+            if value.is_nan() { 0 } else { encode_e2m1(value) },
+            "e2m1_encode {value}"
+        );
+        assert_eq!(whole as i8, encode_i8(value), "i8_encode {value}");
+    }
+    for (code, found) in floats(&results["f16_decode"]).into_iter().enumerate() {
+        let expected = f16::from_bits(code as u16).to_f32();
+        assert!(found.to_bits() == expected.to_bits() || (found.is_nan() && expected.is_nan()), "f16_decode {code:#x}");
+    }
+    for (code, found) in floats(&results["e2m1_decode"]).into_iter().enumerate() {
+        let expected = E2M1[code & 7] * if code & 8 == 0 { 1.0 } else { -1.0 };
+        assert_eq!(found.to_bits(), expected.to_bits(), "e2m1_decode {code}");
     }
     for (i, found) in floats(&results["decode"]).into_iter().enumerate() {
         let code = (i % 256) as u8;

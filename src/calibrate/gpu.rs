@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::matmul::{Board, GemmShape};
 use super::{Beyond, Curve, Point, Shape, Source, best, least};
 use crate::catalog::{Catalog, GpuModel};
-use crate::figure::{Basis, Figure};
+use crate::figure::{Basis, Figure, Share};
 use crate::machine::Gpu;
 use crate::measure::Measurement;
 use crate::units::{Bytes, BytesPerSecond, FlopsPerSecond, Seconds, Watts};
@@ -35,6 +35,8 @@ pub struct GpuCalibration {
     pub cache_latency: Option<Curve<Bytes, Seconds>>,
     /// Every matrix product measured.
     pub matmul: Vec<MatmulPoint>,
+    /// The rate of a product of zeros as a share of random data's: above 1.1 where power limits the clock.
+    pub zeros: Option<Figure<Share>>,
     /// Copies from and to the host, by direction (`h2d`, `d2h`, `both`) and kind of host memory (`pinned`, `pageable`).
     pub copy: BTreeMap<(String, String), CopyRates>,
     /// What starting work costs.
@@ -131,6 +133,7 @@ impl GpuCalibration {
             cache_read: Curve::new(by_size(source, "cache.read", here, |m| source.bandwidth(m)), Shape::Free, Beyond::Constant),
             cache_latency: Curve::new(by_size(source, "cache.latency", here, |m| source.latency(m)), Shape::Rising, Beyond::Constant),
             matmul: matmul(source, here),
+            zeros: zeros(source, here),
             copy: copies(source, here),
             launch: LaunchCosts { kernel: cost("launch.kernel"), graph: cost("launch.graph"), sync: cost("launch.sync") },
             memory: MemoryCosts {
@@ -218,7 +221,19 @@ fn matmul(source: &Source<'_>, here: impl Fn(&Measurement) -> bool) -> Vec<Matmu
             rate: source.throughput(m)?,
         })
     };
-    source.run.measurements().filter(|m| here(m)).filter_map(point).collect()
+    // Products of zeros are no rate to count on.
+    source.run.measurements().filter(|m| here(m) && m.case.mechanism() != "matmul.zeros").filter_map(point).collect()
+}
+
+/// The rate of a product of zeros, as a share of the same product's of random data by the same engine.
+fn zeros(source: &Source<'_>, here: impl Fn(&Measurement) -> bool + Copy) -> Option<Figure<Share>> {
+    let axes = |m: &Measurement| {
+        let extents = ["m", "n", "k"].map(|axis| m.case.get_count(axis));
+        (m.case.get_word("engine").map(str::to_owned), extents)
+    };
+    let zeros = source.of("matmul.zeros", here).next()?;
+    let random = source.of("matmul.bf16", here).find(|m| axes(m) == axes(zeros))?;
+    Some(source.throughput(zeros)?.share_of(&source.throughput(random)?))
 }
 
 fn copies(source: &Source<'_>, here: impl Fn(&Measurement) -> bool + Copy) -> BTreeMap<(String, String), CopyRates> {

@@ -5,23 +5,22 @@
 //!
 //! The product is that of the program's own kernels: C\[m,n\] = A\[m,k\]·B\[n,k\]ᵀ with all three row-major and sums in FP32. The library counts
 //! column-major, where the same bytes are C\[n,m\] = (B\[k,n\])ᵀ·A\[k,m\]: its first operand is our B, transposed, and its second our A, as it is.
-//! This order ("TN") is the only one the 8-bit formats have.
+//! This order ("TN") is the only one the 8-bit formats have. Sums and results of other formats are in [`LtFormat`].
 
 use std::ffi::{c_int, c_void};
 use std::path::Path;
 use std::sync::Arc;
 
-use cudarc::cublaslt::sys::{
-    cublasComputeType_t, cublasLtMatmulAlgoConfigAttributes_t, cublasLtMatmulDescAttributes_t, cublasLtMatmulPreferenceAttributes_t,
-    cudaDataType_t,
-};
+use cudarc::cublaslt::sys::{cublasLtMatmulAlgoConfigAttributes_t, cublasLtMatmulDescAttributes_t, cublasLtMatmulPreferenceAttributes_t};
 
 use super::cublaslt_api::{LtApi, Opaque, Suggestion};
+pub use super::cublaslt_format::LtFormat;
+use super::cublaslt_format::{A_SCALE_MODE, B_SCALE_MODE, SCALES_OF_16, Scales};
 use super::device::Gpu;
 use super::failure::{Doing, Failure, Returned};
 use super::memory::DeviceBuffer;
 use super::stream::Stream;
-use super::view::View;
+use super::view::{Element, View};
 use crate::error::{Error, Result};
 use crate::units::Bytes;
 
@@ -32,32 +31,6 @@ const MOST_SUGGESTIONS: usize = 8;
 static AS_IT_IS: c_int = 0;
 /// `CUBLAS_OP_T` of `cublas_api.h`.
 static AS_TRANSPOSE: c_int = 1;
-
-/// Format of both operands of a product; the result is BF16.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LtFormat {
-    /// BF16.
-    Bf16,
-    /// FP8 E4M3 with one scale of 1 per operand, and with the tensor cores' fast accumulation, as inference libraries run it.
-    E4m3,
-}
-
-impl LtFormat {
-    const fn raw(self) -> c_int {
-        match self {
-            Self::Bf16 => cudaDataType_t::CUDA_R_16BF as c_int,
-            Self::E4m3 => cudaDataType_t::CUDA_R_8F_E4M3 as c_int,
-        }
-    }
-
-    /// Bytes of one element.
-    pub const fn bytes(self) -> u64 {
-        match self {
-            Self::Bf16 => 2,
-            Self::E4m3 => 1,
-        }
-    }
-}
 
 /// cublasLt, opened on one GPU.
 #[derive(Clone)]
@@ -102,18 +75,29 @@ impl CublasLt {
         let handle = &self.0;
         let doing = || format!("planning a {m}x{n}x{k} {format:?} product by cublasLt on GPU {}", handle.gpu.ordinal());
         handle.gpu.enter().doing(doing)?;
-        let scale = match format {
-            LtFormat::Bf16 => None,
-            LtFormat::E4m3 => Some(unit_scale(&handle.gpu)?),
-        };
-        let description = handle.describe(format, scale.as_ref()).doing(doing)?;
+        let scales = Scales::of(format, &handle.gpu, m, n, k)?;
         let (m64, n64, k64) = (u64::from(m), u64::from(n), u64::from(k));
-        let layouts = Layouts {
-            first: handle.layout(format.raw(), k64, n64).doing(doing)?,
-            second: handle.layout(format.raw(), k64, m64).doing(doing)?,
-            result: handle.layout(cudaDataType_t::CUDA_R_16BF as c_int, n64, m64).doing(doing)?,
+        let prepared: Result<_, Failure> = (|| {
+            let description = handle.describe(format, scales.as_ref())?;
+            let layouts = Layouts {
+                first: handle.layout(format.second(), k64, n64)?,
+                second: handle.layout(format.first(), k64, m64)?,
+                result: handle.layout(format.result(), n64, m64)?,
+            };
+            let suggestions = handle.suggest(&description, &layouts, workspace)?;
+            Ok((description, layouts, suggestions))
+        })();
+        let (description, layouts, suggestions) = match prepared {
+            // A library from before the format does not know what it is asked for.
+            Err(failure) if !format.is_everywhere() && REFUSALS.contains(&failure.status) => {
+                return Err(Error::Unavailable {
+                    doing: doing(),
+                    why: format!("the library refuses it ({} of {})", failure.status, failure.call),
+                    remedy: "try a newer version of the library".into(),
+                });
+            }
+            prepared => prepared.doing(doing)?,
         };
-        let suggestions = handle.suggest(&description, &layouts, workspace).doing(doing)?;
         if suggestions.is_empty() {
             return Err(Error::Unavailable {
                 doing: doing(),
@@ -123,7 +107,7 @@ impl CublasLt {
         }
         let needed = suggestions.iter().map(|suggestion| suggestion.workspace).max().unwrap_or(0);
         let workspace = handle.gpu.allocate(Bytes(needed.max(1) as u64))?;
-        Ok(LtPlan { handle: Arc::clone(handle), format, shape: (m, n, k), description, layouts, suggestions, chosen: 0, workspace, scale })
+        Ok(LtPlan { handle: Arc::clone(handle), format, shape: (m, n, k), description, layouts, suggestions, chosen: 0, workspace, scales })
     }
 }
 
@@ -167,25 +151,30 @@ impl Handle {
         Descriptor { handle: Arc::clone(self), raw, destroy }
     }
 
-    fn describe(self: &Arc<Self>, format: LtFormat, scale: Option<&DeviceBuffer>) -> Result<Descriptor, Failure> {
+    fn describe(self: &Arc<Self>, format: LtFormat, scales: Option<&Scales>) -> Result<Descriptor, Failure> {
         use cublasLtMatmulDescAttributes_t as A;
         let mut raw: Opaque = std::ptr::null_mut();
-        let (compute, scale_type) = (cublasComputeType_t::CUBLAS_COMPUTE_32F as c_int, cudaDataType_t::CUDA_R_32F as c_int);
         // SAFETY: the pointer is valid for one descriptor.
-        unsafe { self.api.cublasLtMatmulDescCreate(&raw mut raw, compute, scale_type)? };
+        unsafe { self.api.cublasLtMatmulDescCreate(&raw mut raw, format.compute(), format.factor())? };
         let description = self.descriptor(raw, LtApi::cublasLtMatmulDescDestroy);
-        let set = |attribute: A, value: *const c_void, bytes: usize| {
+        let set = |attribute: c_int, value: *const c_void, bytes: usize| {
             // SAFETY: `value` points to `bytes` bytes of the type that the attribute has; the library copies them.
-            unsafe { self.api.cublasLtMatmulDescSetAttribute(raw, attribute as c_int, value, bytes) }
+            unsafe { self.api.cublasLtMatmulDescSetAttribute(raw, attribute, value, bytes) }
         };
-        set(A::CUBLASLT_MATMUL_DESC_TRANSA, (&raw const AS_TRANSPOSE).cast(), size_of::<c_int>())?;
-        set(A::CUBLASLT_MATMUL_DESC_TRANSB, (&raw const AS_IT_IS).cast(), size_of::<c_int>())?;
-        if let (LtFormat::E4m3, Some(scale)) = (format, scale) {
-            let address: u64 = scale.view::<f32>().region().address;
-            let fast: i8 = 1;
-            set(A::CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, (&raw const address).cast(), size_of::<u64>())?;
-            set(A::CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, (&raw const address).cast(), size_of::<u64>())?;
-            set(A::CUBLASLT_MATMUL_DESC_FAST_ACCUM, (&raw const fast).cast(), size_of::<i8>())?;
+        set(A::CUBLASLT_MATMUL_DESC_TRANSA as c_int, (&raw const AS_TRANSPOSE).cast(), size_of::<c_int>())?;
+        set(A::CUBLASLT_MATMUL_DESC_TRANSB as c_int, (&raw const AS_IT_IS).cast(), size_of::<c_int>())?;
+        if let Some(scales) = scales {
+            if format == LtFormat::Fp4 {
+                for attribute in [A_SCALE_MODE, B_SCALE_MODE] {
+                    set(attribute, (&raw const SCALES_OF_16).cast(), size_of::<c_int>())?;
+                }
+            } else {
+                let fast: i8 = 1;
+                set(A::CUBLASLT_MATMUL_DESC_FAST_ACCUM as c_int, (&raw const fast).cast(), size_of::<i8>())?;
+            }
+            let (second, first) = scales.addresses();
+            set(A::CUBLASLT_MATMUL_DESC_A_SCALE_POINTER as c_int, (&raw const second).cast(), size_of::<u64>())?;
+            set(A::CUBLASLT_MATMUL_DESC_B_SCALE_POINTER as c_int, (&raw const first).cast(), size_of::<u64>())?;
         }
         Ok(description)
     }
@@ -237,12 +226,8 @@ impl Handle {
 /// `CUBLAS_STATUS_NOT_SUPPORTED`: no algorithm fits.
 const NOT_SUPPORTED: c_int = 15;
 
-/// A scale of 1 in device memory.
-fn unit_scale(gpu: &Gpu) -> Result<DeviceBuffer> {
-    let scale = gpu.allocate(Bytes(size_of::<f32>() as u64))?;
-    scale.write(&gpu.stream()?, &[1.0_f32])?;
-    Ok(scale)
-}
+/// Statuses by which a library says that it does not do something: an invalid value, a mismatch of the chip, not supported.
+const REFUSALS: [c_int; 3] = [7, 8, NOT_SUPPORTED];
 
 /// A product, ready to be enqueued.
 pub struct LtPlan {
@@ -254,7 +239,7 @@ pub struct LtPlan {
     suggestions: Vec<Suggestion>,
     chosen: usize,
     workspace: DeviceBuffer,
-    scale: Option<DeviceBuffer>,
+    scales: Option<Scales>,
 }
 
 // SAFETY: descriptors are plain host memory without thread affinity, and changing the plan takes `&mut`.
@@ -297,15 +282,16 @@ impl LtPlan {
     ///
     /// # Errors
     /// [`Error::Usage`] for a stream of another GPU or a matrix that is too small, [`Error::Gpu`] when the call fails.
-    pub fn enqueue(&self, stream: &Stream, a: View<'_, u8>, b: View<'_, u8>, c: View<'_, u16>) -> Result<()> {
+    pub fn enqueue<T: Element>(&self, stream: &Stream, a: View<'_, u8>, b: View<'_, u8>, c: View<'_, T>) -> Result<()> {
         let (m, n, k) = self.shape;
         let doing = || format!("multiplying {m}x{n}x{k} by cublasLt on GPU {}", self.handle.gpu.ordinal());
         if !self.handle.gpu.is(stream.gpu()) {
             return Err(Error::usage(format!("{}: expected a stream of that GPU", doing())));
         }
         let area = |rows: u32, columns: u32| u128::from(rows) * u128::from(columns);
-        let size = u128::from(self.format.bytes());
-        let expected = [("A", a.bytes(), area(m, k) * size), ("B", b.bytes(), area(n, k) * size), ("C", c.bytes(), area(m, n) * 2)];
+        let factor = |rows| (area(rows, k) * u128::from(self.format.bits())).div_ceil(8);
+        let result = area(m, n) * u128::from(self.format.result_bytes());
+        let expected = [("A", a.bytes(), factor(m)), ("B", b.bytes(), factor(n)), ("C", c.bytes(), result)];
         for (name, found, expected) in expected {
             if u128::from(found.0) < expected {
                 return Err(Error::usage(format!("{}: expected {expected} bytes of {name} but found {}", doing(), found.0)));
@@ -321,10 +307,10 @@ impl LtPlan {
         for region in [a, b, c, workspace] {
             region.uses.mark(stream);
         }
-        if let Some(scale) = &self.scale {
-            scale.view::<f32>().region().uses.mark(stream);
+        for scale in self.scales.iter().flat_map(Scales::buffers) {
+            scale.view::<u8>().region().uses.mark(stream);
         }
-        let (one, zero) = (1.0_f32, 0.0_f32);
+        let (one, zero) = (self.format.one(), 0_u64);
         stream
             .enter()
             // SAFETY: all descriptors live and describe what the checks above found; the memory remembers this stream; the factors are read

@@ -54,6 +54,18 @@ const fn area(rows: u32, columns: u32) -> u64 {
     rows as u64 * columns as u64
 }
 
+/// Bytes of so many elements of the format with this number in [`MatvecAny`]; more than there can be for a number that is none.
+const fn any_bytes(format: u32, elements: u64) -> u64 {
+    match format {
+        0 | 3 => elements.saturating_mul(2),
+        1 | 2 | 5 => elements,
+        4 | 6 => elements.saturating_mul(4),
+        7 => elements.saturating_mul(8),
+        8 => elements.div_ceil(2),
+        _ => u64::MAX,
+    }
+}
+
 kernels! {
     /// Does nothing: what is left of a launch is its cost.
     "empty" empty = Empty {}
@@ -90,6 +102,15 @@ kernels! {
     "fill" fill_normal_e4m3 = FillNormalE4m3<'a> { out: Out<'a, u8> = n, n: u64, seed: u64, scale: f32 }
     /// As [`FillNormalF32`], rounded to FP8 E5M2, saturating.
     "fill" fill_normal_e5m2 = FillNormalE5m2<'a> { out: Out<'a, u8> = n, n: u64, seed: u64, scale: f32 }
+
+    /// As [`FillUniformF32`], rounded to FP16.
+    "fill" fill_uniform_f16 = FillUniformF16<'a> { out: Out<'a, u16> = n, n: u64, seed: u64, scale: f32 }
+    /// As [`FillUniformF32`], rounded to whole numbers of 8 bits, saturating.
+    "fill" fill_uniform_i8 = FillUniformI8<'a> { out: Out<'a, u8> = n, n: u64, seed: u64, scale: f32 }
+    /// As [`FillUniformF32`], rounded to FP4 E2M1, saturating: two elements in a byte.
+    "fill" fill_uniform_e2m1 = FillUniformE2m1<'a> { out: Out<'a, u8> = n.div_ceil(2), n: u64, seed: u64, scale: f32 }
+    /// Uniform FP64 numbers in [-scale, scale), all bits random.
+    "fill" fill_uniform_f64 = FillUniformF64<'a> { out: Out<'a, f64> = n, n: u64, seed: u64, scale: f32 }
 
     /// Reads all of `a` and folds it into the checksum at `sink`.
     "stream" stream_read = StreamRead<'a> { a: In<'a, Float4> = vectors, vectors: u64, sink: Out<'a, u32> = 4 }
@@ -144,6 +165,37 @@ kernels! {
     "check" matvec_t_e5m2 = MatvecTransposedE5m2<'a> {
         a: In<'a, u8> = rows.saturating_mul(cols), x: In<'a, f64> = rows, y: Out<'a, f64> = cols, rows: u64, cols: u64,
     }
+
+    /// y += A·x with A in the format of this number: BF16 0, E4M3 1, E5M2 2, FP16 3, FP32 4, INT8 5, INT32 6, FP64 7, E2M1 8.
+    "check" matvec_any = MatvecAny<'a> {
+        format: u32, a: In<'a, u8> = any_bytes(format, rows.saturating_mul(cols)), x: In<'a, f64> = cols, y: Out<'a, f64> = rows,
+        rows: u64, cols: u64,
+    }
+    /// y += Aᵀ·x, as [`MatvecAny`].
+    "check" matvec_t_any = MatvecTransposedAny<'a> {
+        format: u32, a: In<'a, u8> = any_bytes(format, rows.saturating_mul(cols)), x: In<'a, f64> = rows, y: Out<'a, f64> = cols,
+        rows: u64, cols: u64,
+    }
+
+    /// Eight chains of FP32 multiply-adds per thread, 16 steps a round.
+    "fma" fma_f32 = FmaF32<'a> { rounds: u32, threads: u32, out: Out<'a, u32> = u64::from(threads) }
+    /// As [`FmaF32`] in FP64.
+    "fma" fma_f64 = FmaF64<'a> { rounds: u32, threads: u32, out: Out<'a, u64> = u64::from(threads) }
+    /// As [`FmaF32`] in FP16, two numbers at once.
+    "fma" fma_f16 = FmaF16<'a> { rounds: u32, threads: u32, out: Out<'a, u32> = u64::from(threads) }
+
+    /// Eight chains of matrix multiply-adds per warp on the tensor cores, operands in registers: BF16, four steps a round.
+    "tensor" tensor_bf16 = TensorBf16<'a> { rounds: u32, threads: u32, out: Out<'a, u32> = u64::from(threads) }
+    /// As [`TensorBf16`] in FP16.
+    "tensor" tensor_f16 = TensorF16<'a> { rounds: u32, threads: u32, out: Out<'a, u32> = u64::from(threads) }
+    /// As [`TensorBf16`] in TF32.
+    "tensor" tensor_tf32 = TensorTf32<'a> { rounds: u32, threads: u32, out: Out<'a, u32> = u64::from(threads) }
+    /// As [`TensorBf16`] in INT8.
+    "tensor" tensor_int8 = TensorInt8<'a> { rounds: u32, threads: u32, out: Out<'a, u32> = u64::from(threads) }
+    /// As [`TensorBf16`] in FP64, one step a round.
+    "tensor" tensor_f64 = TensorF64<'a> { rounds: u32, threads: u32, out: Out<'a, u32> = u64::from(threads) }
+    /// As [`TensorBf16`] in FP8 (E4M3), 32 steps a round.
+    "tensor_fp8" tensor_e4m3 = TensorE4m3<'a> { rounds: u32, threads: u32, out: Out<'a, u32> = u64::from(threads) }
 
     /// The m×n matrix C = A·Bᵀ of the m×k matrix A and the n×k matrix B on the tensor cores, BF16 in and out, FP32 sums.
     "gemm_bf16" gemm_bf16 = GemmBf16<'a> {

@@ -28,6 +28,7 @@ mod api;
 mod copy;
 mod cublaslt;
 mod cublaslt_api;
+mod cublaslt_format;
 mod device;
 mod driver;
 mod failure;

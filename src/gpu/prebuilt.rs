@@ -82,20 +82,20 @@ macro_rules! ptx {
 
 /// Machine code, older chips first.
 const CUBINS: &[Image] = cubins! {
-    "sm_75": "cache" "chase" "check" "empty" "fill" "gate" "stream";
-    "sm_80": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16";
-    "sm_86": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16";
-    "sm_89": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8";
-    "sm_90a": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8" "gemm_hopper_bf16" "gemm_hopper_fp8";
-    "sm_100a": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8";
-    "sm_103a": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8";
-    "sm_120a": "cache" "chase" "check" "empty" "fill" "gate" "stream" "gemm_bf16" "gemm_fp8";
+    "sm_75": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream";
+    "sm_80": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor";
+    "sm_86": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor";
+    "sm_89": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor" "gemm_fp8" "tensor_fp8";
+    "sm_90a": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor" "gemm_fp8" "gemm_hopper_bf16" "gemm_hopper_fp8";
+    "sm_100a": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor" "gemm_fp8";
+    "sm_103a": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor" "gemm_fp8";
+    "sm_120a": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor" "gemm_fp8" "tensor_fp8";
 };
 
 /// Each file once, for the oldest chip that can have it.
 const PTX: &[Image] = ptx! {
-    "compute_75": "cache" "chase" "check" "empty" "fill" "gate" "stream";
-    "compute_80": "gemm_bf16";
+    "compute_75": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream";
+    "compute_80": "gemm_bf16" "tensor";
     "compute_89": "gemm_fp8";
 };
 

@@ -8,6 +8,12 @@
 //! becomes its largest finite number. FP8 comes as **e4m3** (largest 448, no infinity) and **e5m2** (largest 57344), as in the OCP 8-bit
 //! floating point specification, revision 1.0.
 
+mod numbers;
+mod rates;
+
+pub use numbers::{E2M1, encode_e2m1, encode_i8, random_f64};
+pub use rates::{Fma, TensorFormat, fma_lane, tensor_warp};
+
 use half::bf16;
 
 /// The finaliser of SplitMix64, a bijection of 64-bit words (Steele, Lea, Flood: *Fast splittable pseudorandom number generators*, 2014).

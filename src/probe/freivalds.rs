@@ -13,6 +13,12 @@
 //!   up to 2⁻ᵇ of it, so k/g steps lose (k/g)·2⁻ᵇ of it. FP32 sums have b = 23, and g = 4 is the smallest group known. FP8 products are
 //!   summed with 14 bits on Hopper (b = 13, on average half of the last bit is lost, g = 32; DeepSeek-V3 technical report, section 3.3.2).
 //!
+//! Other formats differ in these two. FP16 results have u = 2⁻¹¹, FP32 results 2⁻²⁴. FP4 products are exact, and taken to be summed like those
+//! of FP8. TF32 cuts up to 2⁻¹⁰ of each factor's size, so a product of two loses up to 2⁻⁹ of its own, and so does a sum of such products
+//! whose signs are random. FP32 rounds once for each of k products. In FP64 the check rounds as much as what it checks: besides k sums there
+//! are n in `Bᵀ·x` and in `C·x`, all of 2⁻⁵³, twice for both sides. Sums of INT8 products are whole numbers below 2⁵³ on both sides (k of 2¹⁴
+//! each, n of those), so nothing at all is rounded and nothing tolerated.
+//!
 //! Elements are uniform in [−1, 1) times a scale, variance scale²/3, so an element of `C` has standard deviation `σ = scale²·√k/3`, and
 //! a row of w elements has `‖e‖ ≤ √w·σ·(u + a)`. A guard of 1.25 covers that rows differ a little in length.
 //!
@@ -41,19 +47,34 @@ const VISIBLE: f64 = 1.2;
 pub(super) enum Arithmetic {
     /// BF16 operands, FP32 sums, BF16 result.
     Bf16,
-    /// FP8 operands, sums of at least 14 bits, BF16 result.
+    /// FP8 operands, sums of at least 14 bits, BF16 result. FP4 likewise.
     Fp8,
+    /// FP16 operands, FP32 sums, FP16 result.
+    Fp16,
+    /// FP32 operands cut to 11 significant bits, FP32 sums and result.
+    Tf32,
+    /// FP32 throughout.
+    Fp32,
+    /// FP64 throughout.
+    Fp64,
+    /// INT8 operands, exact sums and result.
+    Int8,
 }
 
 impl Arithmetic {
-    /// Relative error of one element: rounding of the result, and of the sum over `k` products.
-    fn relative_error(self, k: u64) -> f64 {
-        let k = k as f64;
-        let sum = match self {
-            Self::Bf16 => k / 4.0 * 2f64.powi(-23),
-            Self::Fp8 => k / 32.0 * 2f64.powi(-14),
-        };
-        2f64.powi(-8) + sum
+    /// Relative error of one element: rounding of the result, and of the sum over `k` products; checking takes sums over `n` of them.
+    fn relative_error(self, n: u64, k: u64) -> f64 {
+        let (n, k) = (n as f64, k as f64);
+        let tensor_cores = k / 4.0 * 2f64.powi(-23);
+        match self {
+            Self::Bf16 => 2f64.powi(-8) + tensor_cores,
+            Self::Fp8 => 2f64.powi(-8) + k / 32.0 * 2f64.powi(-14),
+            Self::Fp16 => 2f64.powi(-11) + tensor_cores,
+            Self::Tf32 => 2f64.powi(-24) + 2f64.powi(-9) + tensor_cores,
+            Self::Fp32 => 2f64.powi(-24) + k * 2f64.powi(-24),
+            Self::Fp64 => 2.0 * (n + k) * 2f64.powi(-53),
+            Self::Int8 => 0.0,
+        }
     }
 }
 
@@ -73,7 +94,7 @@ impl Freivalds {
     /// The test of an m×n product over `k` of elements uniform in ±`scale`. `seed` must not be the data's.
     pub(super) fn new(arithmetic: Arithmetic, n: u64, k: u64, scale: f64, seed: u64) -> Self {
         let sigma = scale * scale * (k as f64).sqrt() / 3.0;
-        let per_column = TAU * GUARD * sigma * arithmetic.relative_error(k);
+        let per_column = TAU * GUARD * sigma * arithmetic.relative_error(n, k);
         let widest = (VISIBLE * TILE.sqrt() * sigma / per_column).powi(2);
         let mut slab = n.max(1).next_power_of_two();
         while slab > 1 && slab as f64 > widest {
@@ -129,6 +150,9 @@ mod tests {
     use crate::gpu::reference::{Distribution, Fp8, random_bf16, random_fp8};
 
     const SEED: u64 = 3;
+
+    const ALL: [Arithmetic; 7] =
+        [Arithmetic::Bf16, Arithmetic::Fp8, Arithmetic::Fp16, Arithmetic::Tf32, Arithmetic::Fp32, Arithmetic::Fp64, Arithmetic::Int8];
 
     /// `C·x` and `A·(Bᵀ·x)` of the test's vector number `slab`, with `C` computed as a tensor core would, after `spoil` had its way with it.
     fn sides(test: &Freivalds, slab: u64, [m, n, k]: [usize; 3], fp8: bool, spoil: &dyn Fn(&mut [f32])) -> (Vec<f64>, Vec<f64>) {
@@ -205,8 +229,8 @@ mod tests {
     proptest! {
         /// The promise of the module's text, for every shape a model has.
         #[test]
-        fn a_wrong_tile_always_stands_out(n in 128u64..200_000, k in 256u64..65_536, fp8: bool, scale in 0.01..100.0f64) {
-            let test = Freivalds::new(if fp8 { Arithmetic::Fp8 } else { Arithmetic::Bf16 }, n, k, scale, 0);
+        fn a_wrong_tile_always_stands_out(n in 128u64..200_000, k in 256u64..65_536, pick in 0..7usize, scale in 0.01..100.0f64) {
+            let test = Freivalds::new(ALL[pick], n, k, scale, 0);
             let sigma = scale * scale * (k as f64).sqrt() / 3.0;
             prop_assert!(test.tolerance <= VISIBLE * TILE.sqrt() * sigma * 1.0001, "{test:?}");
             prop_assert!(test.slab >= 1 && test.slab <= n);

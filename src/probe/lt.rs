@@ -81,7 +81,7 @@ pub(super) fn memory(case: &Case, gpu: &Gpu, lab: &mut Lab<'_>) -> Result<Outcom
         for matrix in [&a, &b] {
             bench.stream.set(matrix.view::<u8>(), 0)?;
         }
-        plan.enqueue(&bench.stream, a.view(), b.view(), c.view())?;
+        plan.enqueue(&bench.stream, a.view(), b.view(), c.view::<u16>())?;
         bench.stream.synchronize()?;
     }
     // The product's own memory is gone again; what is still missing is what the library keeps.

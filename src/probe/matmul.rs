@@ -12,12 +12,19 @@
 //! algorithm for a shape: then, too, the own kernel is timed, as a case of its own that says what the library answered, so that a machine
 //! without a working cublasLt calibrates all the same.
 //!
+//! **Other formats** are multiplied by the library alone, see [`formats`]. A product of **zeros** tells whether power limits, see [`zeros`]. With
+//! time enough, the **best shape** is looked for, see [`best`].
+//!
 //! The result of every set (of up to 64, where there are more) is checked afterwards, see [`freivalds`](super::freivalds). It is filled with NaN before,
 //! so that what was not written is seen as well. What is checked is the last product of each set: a fault that came and went within the batches, and whose result
 //! a later product overwrote, is not seen here (`selftest` and longer tests of the machine's soundness look for those). Nor is one wrong
 //! element whose error is no larger than rounding may add up to in its row.
 
+mod best;
+mod formats;
 mod own;
+mod search;
+mod zeros;
 
 pub(super) use own::prove;
 
@@ -47,6 +54,9 @@ const CALIBRATING: f64 = 0.03;
 
 /// Share of a usual case's time that one of them gets: together as much as a dozen cases.
 const SHORT: f64 = 0.1;
+
+/// Weight of a case of zeros, or in a format that only the library multiplies in: for most users a figure on the side.
+const OTHERS: f64 = 0.5;
 
 /// What the checking vector's seed differs in from the data's.
 const CHECK_SEED: u64 = 0x5eed;
@@ -108,7 +118,7 @@ impl Probe for Matmul {
     }
 
     fn about(&self) -> &'static str {
-        "matrix products in BF16 and FP8: a large square, a transformer's shapes and those that calibrate, by own kernel and by cublasLt"
+        "matrix products in BF16 and FP8: a large square, a transformer's shapes and those that calibrate, by own kernel and by cublasLt; one square in FP16, E5M2, TF32, FP32, INT8, FP64 and FP4, and one of zeros; the best shape"
     }
 
     fn needs(&self, machine: &Machine) -> Result<(), Waiver> {
@@ -127,11 +137,21 @@ impl Probe for Matmul {
             for shape in shapes(gpu, effort, alone) {
                 cases.extend(Format::ALL.iter().flat_map(|&format| ["own", "cublaslt"].map(|engine| case(format, engine, shape))));
             }
+            cases.extend(best::cases(gpu, &machine.gpus, effort));
+            // What clears the pools of the formats above comes last.
+            cases.extend(shapes(gpu, effort, alone).first().map(|square| named_case(zeros::NAME, best, *square, gpu.index)));
+            cases.extend(formats::cases(gpu, &machine.gpus, effort));
         }
         cases
     }
 
     fn weight(&self, case: &Case) -> f64 {
+        if operation(case).is_ok_and(|name| name == zeros::NAME || formats::Kind::named(name).is_some()) {
+            return OTHERS;
+        }
+        if best::is_asked(case) {
+            return best::WEIGHT;
+        }
         let shape = shape(case).ok();
         if shape.is_some_and(|shape| DESIGN.contains(&shape)) {
             return SHORT;
@@ -143,6 +163,15 @@ impl Probe for Matmul {
     fn run(&self, case: &Case, lab: &mut Lab<'_>) -> Result<Outcome> {
         let gpu = gpu_on(lab.machine, case, "gpu")?;
         let name = operation(case)?;
+        if best::is_asked(case) {
+            return best::run(case, lab);
+        }
+        if name == zeros::NAME {
+            return zeros::run(case, gpu, shape(case)?, lab);
+        }
+        if let Some(kind) = formats::Kind::named(name) {
+            return formats::run(case, kind, gpu, shape(case)?, lab);
+        }
         let format = Format::ALL.into_iter().find(|format| format.name() == name).ok_or_else(|| unknown(case))?;
         if let Err(waiver) = needs_capability(gpu, format.capability()) {
             return Ok(waived(case, waiver));
@@ -193,7 +222,11 @@ impl Probe for Matmul {
 }
 
 fn product_case(format: Format, engine: &str, shape: GemmShape, gpu: u32) -> Case {
-    let case = Case::new(&format!("matmul.{}", format.name())).word("engine", engine);
+    named_case(format.name(), engine, shape, gpu)
+}
+
+fn named_case(format: &str, engine: &str, shape: GemmShape, gpu: u32) -> Case {
+    let case = Case::new(&format!("matmul.{format}")).word("engine", engine);
     case.count("m", shape.m).count("n", shape.n).count("k", shape.k).count("gpu", u64::from(gpu))
 }
 

@@ -26,6 +26,7 @@ pub mod selftest;
 mod shapes;
 pub mod storage;
 mod sustained;
+mod tensor;
 
 pub use lab::{Effort, Lab, Moment};
 pub use rig::Rig;
@@ -80,6 +81,7 @@ pub const PROBES: &[&dyn Probe] = &[
     &dram::Dram,
     &cache::Cache,
     &matmul::Matmul,
+    &tensor::Tensor,
     &copy::Copy,
     &peer::Peer,
     &launch::Launch,

@@ -119,6 +119,37 @@ impl Sets {
         self.shape.bytes(self.operands.format.element()) * self.count
     }
 
+    /// Whether one product of this shape has room in the pool.
+    pub(super) fn holds(&self, shape: GemmShape) -> bool {
+        let (factors, results) = strides(shape, self.operands.format.element());
+        self.operands.factors.bytes().0 >= factors && self.operands.results.bytes().0 >= results
+    }
+
+    /// As many sets of another shape as take `wanted` bytes together, in the same pool; their results are what was there.
+    pub(super) fn reshaped(&self, shape: GemmShape, wanted: Bytes) -> Self {
+        let element = self.operands.format.element();
+        let (factors, results) = strides(shape, element);
+        let room = (self.operands.factors.bytes().0 / factors.max(1)).min(self.operands.results.bytes().0 / results.max(1));
+        let count = sets(shape, element, wanted, Bytes(u64::MAX)).min(room).max(1);
+        Self { operands: Rc::clone(&self.operands), shape, count }
+    }
+
+    /// Makes all results of the pool NaN.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub(super) fn blank(&self, bench: &Bench) -> Result<()> {
+        bench.stream.set(self.operands.results.view::<u8>(), 0xff)
+    }
+
+    /// Makes all factors zeros. The pool must not be kept for others.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub(super) fn zero(&self, bench: &Bench) -> Result<()> {
+        bench.stream.set(self.operands.factors.view::<u8>(), 0)
+    }
+
     /// One of them.
     ///
     /// # Errors

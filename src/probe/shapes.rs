@@ -39,11 +39,7 @@ pub(super) fn room(gpu: &Gpu) -> Bytes {
 /// The square is the largest power of two that fits, and the same for all element sizes so that their rates compare. A quick run of many GPUs
 /// keeps to the square: it finds a slow GPU, and the projections of one GPU hold for all of the same model.
 pub(super) fn shapes(gpu: &Gpu, effort: Effort, alone: bool) -> Vec<GemmShape> {
-    let mut side = SQUARE;
-    while side > LEAST_SQUARE && GemmShape::square(side).bytes(2) > room(gpu) {
-        side /= 2;
-    }
-    let mut shapes = vec![GemmShape::square(side)];
+    let mut shapes = vec![GemmShape::square(largest_square(SQUARE, |shape| shape.bytes(2) <= room(gpu)))];
     if effort > Effort::Quick || alone {
         shapes.extend(PROJECTIONS.map(|(n, k)| GemmShape { m: TOKENS, n, k }));
     }
@@ -51,6 +47,15 @@ pub(super) fn shapes(gpu: &Gpu, effort: Effort, alone: bool) -> Vec<GemmShape> {
         shapes.extend(DECODE.iter().flat_map(|&m| PROJECTIONS.map(|(n, k)| GemmShape { m, n, k })));
     }
     shapes
+}
+
+/// The side of the largest square that fits: `most`, or a power of two below it; the least if none does.
+pub(super) fn largest_square(most: u64, fits: impl Fn(GemmShape) -> bool) -> u64 {
+    let mut side = most;
+    while side > LEAST_SQUARE && !fits(GemmShape::square(side)) {
+        side /= 2;
+    }
+    side
 }
 
 /// Whether the shapes that calibrate are measured on `gpu`, beside which `all` are.

@@ -37,13 +37,18 @@ fn on<'a>(inquiry: &Inquiry<'a>, gpu: &Gpu) -> impl Iterator<Item = &'a Measurem
 fn power(inquiry: &mut Inquiry<'_>, gpu: &Gpu) {
     let about = About::Gpu(gpu.index);
     let Some(default) = gpu.power.default.known() else { return };
+    // How much faster zeros multiply is evidence beside a limit that was lowered, and none alone.
+    let zeros = inquiry.evidence.calibration.gpu(gpu.index).and_then(|own| Some(own.zeros.as_ref()?.value.0 - 1.0));
+    let effect =
+        zeros.filter(|faster| *faster >= 0.05).map(|faster| format!("; zeros multiply {:.0} % faster than random data", faster * 100.0));
     inquiry.fact("power.limit", about, &gpu.power.enforced, |enforced: &Watts| {
         let status = match enforced.0 / default.0 {
             share if share < 0.90 => Status::Failure,
             share if share < 0.985 => Status::Warning,
             _ => Status::Pass,
         };
-        (status, enforced.display(3), default.display(3))
+        let effect = effect.filter(|_| status != Status::Pass).unwrap_or_default();
+        (status, format!("{}{effect}", enforced.display(3)), default.display(3))
     });
 }
 

@@ -40,7 +40,7 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
         "cache.read" if bytes <= gpu.l2_bytes() => moved / (gpu.cache.l2_read_gbs * 1e9),
         "cache.read" => moved / (gpu.dram.read_gbs * 1e9),
         "cache.latency" => steps * ring_ns(gpu, bytes) * 1e-9,
-        "matmul.bf16" | "matmul.e4m3" => {
+        "matmul.bf16" | "matmul.e4m3" | "matmul.zeros" => {
             let tile = hopper_tile(measurement).filter(|_| own);
             let rates = if tile.is_some() {
                 gpu.hopper.expect("rates on Hopper")
@@ -50,11 +50,22 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
                 gpu.cublaslt.expect("a library that measured")
             };
             let (rate, element) =
-                if case.mechanism() == "matmul.bf16" { (rates.bf16_tflops, 2) } else { (rates.e4m3_tflops.expect("FP8"), 1) };
-            let [m, n, k] = ["m", "n", "k"].map(|name| axis(name).expect("an extent"));
+                if case.mechanism() == "matmul.e4m3" { (rates.e4m3_tflops.expect("FP8"), 1) } else { (rates.bf16_tflops, 2) };
+            let found =
+                measurement.conditions.get("shape").map(|shape| shape.split('x').map(|part| part.parse().expect("an extent")).collect());
+            let extents: Vec<usize> = found.unwrap_or_else(|| ["m", "n", "k"].map(|name| axis(name).expect("an extent")).into());
+            let [m, n, k] = extents[..] else { panic!("{extents:?}") };
+            let share = if case.mechanism() == "matmul.zeros" && scenario.driver.products { rates.zeros } else { 1.0 };
             let shape = ProductShape { m, n, k, element };
-            tile.map_or_else(|| gpu.product_seconds(&rates, rate, shape), |tile| gpu.tile_seconds(&rates, rate, shape, tile))
+            let whole = tile.map_or_else(|| gpu.product_seconds(&rates, rate, shape), |tile| gpu.tile_seconds(&rates, rate, shape, tile));
+            whole * share
         }
+        name if library_rate(gpu, name).is_some() => {
+            let (rate, element) = library_rate(gpu, name).expect("just asked");
+            let [m, n, k] = ["m", "n", "k"].map(|name| axis(name).expect("an extent"));
+            gpu.product_seconds(&gpu.cublaslt.expect("a library that measured"), rate, ProductShape { m, n, k, element })
+        }
+        tensor if tensor.starts_with("tensor.") => measurement.work.compute.0 / (pipe(gpu, case) * 1e12),
         "launch.kernel" => steps * gpu.launch.host_us.max(gpu.launch.kernel_us) * 1e-6,
         "launch.graph" => steps * gpu.launch.graph_kernel_us * 1e-6,
         "launch.sync" => steps * (gpu.launch.host_us + gpu.launch.kernel_us) * 1e-6,
@@ -73,6 +84,38 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
             }
         }
         other => panic!("no truth for {other}"),
+    }
+}
+
+/// Rate and bytes of an element of the formats that only the library multiplies in.
+fn library_rate(gpu: &Gpu, mechanism: &str) -> Option<(f64, usize)> {
+    let rates = gpu.cublaslt?;
+    match mechanism {
+        "matmul.fp16" => Some((rates.fp16_tflops?, 2)),
+        "matmul.e5m2" => Some((rates.e5m2_tflops?, 1)),
+        "matmul.tf32" => Some((rates.tf32_tflops?, 4)),
+        "matmul.fp32" => Some((rates.fp32_tflops?, 4)),
+        "matmul.int8" => Some((rates.int8_tflops?, 1)),
+        "matmul.fp64" => Some((rates.fp64_tflops?, 8)),
+        "matmul.fp4" => Some((rates.fp4_tflops?, 1)),
+        _ => None,
+    }
+}
+
+/// Rate of the instruction that a case of `tensor` issues, 1e12 operations per second.
+fn pipe(gpu: &Gpu, case: &Case) -> f64 {
+    let pipes = gpu.pipes;
+    match (case.mechanism(), case.get_word("engine").expect("an engine")) {
+        ("tensor.bf16", "mma") => pipes.bf16_tflops,
+        ("tensor.fp16", "mma") => pipes.fp16_tflops,
+        ("tensor.tf32", "mma") => pipes.tf32_tflops,
+        ("tensor.e4m3", "mma") => pipes.e4m3_tflops,
+        ("tensor.int8", "mma") => pipes.int8_tflops,
+        ("tensor.fp64", "mma") => pipes.fp64_tflops,
+        ("tensor.fp16", "fma") => pipes.fma_fp16_tflops,
+        ("tensor.fp32", "fma") => pipes.fma_fp32_tflops,
+        ("tensor.fp64", "fma") => pipes.fma_fp64_tflops,
+        other => panic!("no truth for {other:?}"),
     }
 }
 

@@ -38,6 +38,15 @@ void matvec_e5m2(const unsigned char*, const double*, double*, unsigned long lon
 void matvec_t_bf16(const unsigned short*, const double*, double*, unsigned long long, unsigned long long);
 void matvec_t_e4m3(const unsigned char*, const double*, double*, unsigned long long, unsigned long long);
 void matvec_t_e5m2(const unsigned char*, const double*, double*, unsigned long long, unsigned long long);
+void fill_uniform_f16(unsigned short*, unsigned long long, unsigned long long, float);
+void fill_uniform_i8(unsigned char*, unsigned long long, unsigned long long, float);
+void fill_uniform_e2m1(unsigned char*, unsigned long long, unsigned long long, float);
+void fill_uniform_f64(double*, unsigned long long, unsigned long long, float);
+void matvec_any(unsigned int, const unsigned char*, const double*, double*, unsigned long long, unsigned long long);
+void matvec_t_any(unsigned int, const unsigned char*, const double*, double*, unsigned long long, unsigned long long);
+void fma_f32(unsigned int, unsigned int, unsigned int*);
+void fma_f64(unsigned int, unsigned int, unsigned long long*);
+void fma_f16(unsigned int, unsigned int, unsigned int*);
 
 static unsigned int grid, block;
 
@@ -172,20 +181,65 @@ static void chases(void)
         MATVEC(matvec_t_e5m2, fill_normal_e5m2, unsigned char, rows, cols);     \
     } while (0)
 
+/* The kernels that take the format by number, on random bytes that are no NaN in any format: the exponents' upper bits are cleared. */
+static void matvecs_of_any(unsigned long long rows, unsigned long long cols)
+{
+    const unsigned long long longest = rows > cols ? rows : cols;
+    unsigned char* a = reserve(rows * cols * 8);
+    double *x = malloc(longest * 8), *y = reserve(longest * 8);
+    for (unsigned long long i = 0; i < longest; ++i) x[i] = 1.0 / (double)(i + 1);
+    LAUNCH(grid, block, fill_pattern((unsigned long long*)a, rows * cols, 4));
+    for (unsigned long long i = 0; i < rows * cols * 8; ++i) a[i] &= 0xbb;
+    for (unsigned int format = 0; format < 9; ++format)
+        for (int transposed = 0; transposed < 2; ++transposed) {
+            memset(y, 0, longest * 8);
+            if (transposed) LAUNCH(grid, block, matvec_t_any(format, a, x, y, rows, cols));
+            else LAUNCH(grid, block, matvec_any(format, a, x, y, rows, cols));
+            printf("%dx%d/any_%s%u", (int)rows, (int)cols, transposed ? "t_" : "", format);
+            print("", y, longest * 8);
+        }
+    release(y, longest * 8);
+    release(a, rows * cols * 8);
+    free(x);
+}
+
+/* All threads of the launch, and one place that is nobody's. */
+static void rates(unsigned int rounds)
+{
+    const unsigned int threads = grid * block - 1;
+    unsigned int *single = reserve(threads * 4), *half = reserve(threads * 4);
+    unsigned long long* whole = reserve(threads * 8);
+    LAUNCH(grid, block, fma_f32(rounds, threads, single));
+    print("fma_f32", single, threads * 4);
+    LAUNCH(grid, block, fma_f64(rounds, threads, whole));
+    print("fma_f64", whole, threads * 8);
+    LAUNCH(grid, block, fma_f16(rounds, threads, half));
+    print("fma_f16", half, threads * 4);
+    release(single, threads * 4);
+    release(half, threads * 4);
+    release(whole, threads * 8);
+}
+
 /* Codes of FP32 numbers whose lower 13 bits are 0, all ones, or one half of the last bit kept: every sign, exponent and kind of tie. */
 static void codes(void)
 {
     const unsigned int tails[3] = {0, 0x1fff, 0x1000};
     unsigned char *e4m3 = malloc(3 << 19), *e5m2 = malloc(3 << 19);
-    unsigned short* bf16 = malloc(6 << 19);
-    float decoded[3][256];
+    unsigned char *e2m1 = malloc(3 << 19), *i8 = malloc(3 << 19);
+    unsigned short *bf16 = malloc(6 << 19), *f16 = malloc(6 << 19);
+    float decoded[3][256], halves[1 << 16], quarters[16];
     for (unsigned int i = 0; i < 1u << 19; ++i)
         for (unsigned int t = 0; t < 3; ++t) {
             const float value = bits_float(i << 13 | tails[t]);
             e4m3[3 * i + t] = (unsigned char)e4m3_encode(value);
             e5m2[3 * i + t] = (unsigned char)e5m2_encode(value);
             bf16[3 * i + t] = (unsigned short)bf16_encode(value);
+            f16[3 * i + t] = (unsigned short)f16_encode(value);
+            e2m1[3 * i + t] = (unsigned char)e2m1_encode(value);
+            i8[3 * i + t] = (unsigned char)i8_encode(value);
         }
+    for (unsigned int i = 0; i < 1 << 16; ++i) halves[i] = f16_decode(i);
+    for (unsigned int i = 0; i < 16; ++i) quarters[i] = e2m1_decode(i);
     for (unsigned int i = 0; i < 256; ++i) {
         decoded[0][i] = e4m3_decode(i);
         decoded[1][i] = e5m2_decode(i);
@@ -195,9 +249,17 @@ static void codes(void)
     print("e5m2_encode", e5m2, 3 << 19);
     print("bf16_encode", bf16, 6 << 19);
     print("decode", decoded, sizeof decoded);
+    print("f16_encode", f16, 6 << 19);
+    print("e2m1_encode", e2m1, 3 << 19);
+    print("i8_encode", i8, 3 << 19);
+    print("f16_decode", halves, sizeof halves);
+    print("e2m1_decode", quarters, sizeof quarters);
     free(e4m3);
     free(e5m2);
     free(bf16);
+    free(e2m1);
+    free(i8);
+    free(f16);
 }
 
 static void gates(void)
@@ -230,6 +292,15 @@ int main(int count, char** arguments)
     FILL(fill_normal_e4m3, unsigned char, 1008);
     FILL(fill_uniform_e5m2, unsigned char, 1001);
     FILL(fill_normal_e5m2, unsigned char, 1014);
+    FILL(fill_uniform_f16, unsigned short, 1003);
+    FILL(fill_uniform_i8, unsigned char, 1009);
+    {
+        unsigned char* data = reserve(503);
+        LAUNCH(grid, block, fill_uniform_e2m1(data, 1006, 12345, 1.5f));
+        print("fill_uniform_e2m1", data, 503);
+        release(data, 503);
+    }
+    FILL(fill_uniform_f64, double, 1001);
     streams(1);
     streams(1024);
     streams(1061);
@@ -237,6 +308,10 @@ int main(int count, char** arguments)
     MATVECS(300, 48);
     MATVECS(7, 528);
     MATVECS(19, 13);
+    matvecs_of_any(300, 48);
+    matvecs_of_any(19, 14);
+    rates(0);
+    rates(40);
     gates();
     return 0;
 }

@@ -12,6 +12,7 @@
 
 mod arithmetic;
 mod movement;
+mod rates;
 
 use std::path::Path;
 use std::time::Duration;
@@ -115,7 +116,7 @@ pub fn run(
             heard(&check);
             report.checks.push(check);
         };
-        for exam in movement::EXAMS.iter().chain(arithmetic::EXAMS) {
+        for exam in movement::EXAMS.iter().chain(arithmetic::EXAMS).chain(rates::EXAMS) {
             if stopped() {
                 return Err(Error::Interrupted);
             }

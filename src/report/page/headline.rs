@@ -77,6 +77,17 @@ fn rows(table: &mut Table, source: &Source<'_>, subject: &Subject<'_>, gpu: &Gpu
         let promised = model.and_then(|model| model.matmul_peak(dtype));
         row(table, &name, &PRODUCT.fill(lang, &[&dtype]), Rate { measured: rate, promised, light });
     }
+    // Formats on the side: what the chip has and the run has measured.
+    for (case, dtype) in OTHERS {
+        let measured = measured.matmul_best(case).map(|point| point.rate.clone());
+        row(
+            table,
+            &name,
+            &PRODUCT.fill(lang, &[&dtype]),
+            Rate { measured, promised: model.and_then(|model| model.matmul_peak(dtype)), light: None },
+        );
+    }
+    row(table, &name, ZEROS.get(lang), Rate { measured: measured.zeros.clone(), promised: None, light: None });
     let ceiling = measured.pcie.and_then(|(generation, width)| source.catalog.pcie_ceiling(generation, width));
     for (direction, text) in [("h2d", TO_GPU), ("d2h", TO_HOST)] {
         let rate = measured.copy_ceiling(direction, "pinned").cloned();
@@ -84,6 +95,18 @@ fn rows(table: &mut Table, source: &Source<'_>, subject: &Subject<'_>, gpu: &Gpu
     }
 }
 
+/// Formats beside BF16 and FP8, as cases name them.
+const OTHERS: [(&str, Dtype); 6] = [
+    ("fp16", Dtype::Fp16),
+    ("fp4", Dtype::Fp4),
+    ("int8", Dtype::Int8),
+    ("tf32", Dtype::Tf32),
+    ("fp32", Dtype::Fp32),
+    ("fp64", Dtype::Fp64),
+];
+
+const ZEROS: Text =
+    Text::new("rate of zeros beside random data (110 % and more: power limits)", "0의 곱 속도 대 임의 데이터 (110 % 이상: 전력 제한)");
 pub(super) const MEMORY: Text = Text::new("memory bandwidth", "메모리 대역폭");
 pub(super) const PRODUCT: Text = Text::new("matrix product, {}", "행렬 곱, {}");
 pub(super) const TO_GPU: Text = Text::new("copy, host to GPU", "복사, 호스트 → GPU");

@@ -37,6 +37,7 @@ impl Name {
         let family = FAMILIES.iter().position(|family| *family == case.family())?;
         let mechanism = case.mechanism();
         let id = match (case.family(), case.get_word("engine")) {
+            ("matmul", _) if mechanism == "matmul.zeros" => return None,
             ("matmul" | "peer", Some(engine)) => format!("{mechanism}.{engine}"),
             ("copy", _) if case.get_word("memory") != Some("pinned") => return None,
             ("host", _) if mechanism != "host.triad" => return None,

@@ -1,7 +1,8 @@
 //! The exported functions of cublasLt: descriptors, one heuristic answer, and the multiplication by reference code.
 //!
-//! Supported is what the program uses: BF16 or FP8 operands, FP32 sums, BF16 result, any transposition, `beta = 0`, no epilogue. As in the
-//! real library FP8 needs the "TN" layout and a chip that has it. Matrices are column-major: element (i, j) is at `i + j × ld`.
+//! Supported is what the program uses: BF16, FP16, FP8, TF32, FP32, INT8, FP64 and FP4 operands, each with the sums and the result that belong
+//! to it, any transposition, `beta = 0`, no epilogue. As in the real library 8 bits and 4 need the "TN" layout, and each its own scales, and a chip
+//! that has them. Matrices are column-major: element (i, j) is at `i + j × ld`.
 
 use std::collections::HashMap;
 use std::ffi::{c_char, c_void};
@@ -15,9 +16,24 @@ use cudarc::cublaslt::sys::{
 use crate::code::{Cu, Lt};
 use crate::driver::{Driver, put};
 use crate::gemm::{Format, Operand, Product};
-use crate::machine::{LibraryProduct, What};
+use crate::machine::{LibraryProduct, Span, What};
 use crate::scenario::Matmul;
 
+/// `CUDA_R_16F`, `CUDA_R_64F`, `CUDA_R_8I`, `CUDA_R_32I`, `CUDA_R_4F_E2M1`.
+const R_16F: i32 = 2;
+const R_64F: i32 = 1;
+const R_8I: i32 = 3;
+const R_32I: i32 = 10;
+const R_E2M1: i32 = 33;
+/// `CUBLAS_COMPUTE_64F`, `CUBLAS_COMPUTE_32I`, `CUBLAS_COMPUTE_32F_FAST_TF32`.
+const COMPUTE_64F: i32 = 70;
+const COMPUTE_32I: i32 = 72;
+const COMPUTE_TF32: i32 = 77;
+/// `CUBLASLT_MATMUL_DESC_A_SCALE_MODE` and `…_B_SCALE_MODE`, and the first version that has them.
+const SCALE_MODES: [i32; 2] = [31, 32];
+const BLOCK_SCALES: usize = 120_800;
+/// How much longer each algorithm takes that is suggested for formats other than BF16 and FP8: the first is not the best.
+const SLOWNESS: [f64; 3] = [1.25, 1.0, 1.1];
 /// `CUDA_R_32F`, `CUDA_R_16BF`, `CUDA_R_8F_E4M3`, `CUDA_R_8F_E5M2`.
 const R_32F: i32 = 0;
 const R_16BF: i32 = 14;
@@ -48,6 +64,9 @@ struct Descriptor {
     scale_d: usize,
     on_device: bool,
     other: bool,
+    compute: i32,
+    /// Whether A and B have scales for every 16 elements.
+    blocks: [bool; 2],
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -128,19 +147,27 @@ lt!(cublasLtDestroy |d| (handle: usize) {
 });
 
 lt!(cublasLtMatmulDescCreate |d| (descriptor: *mut usize, compute: i32, scale: i32) {
-    if compute != COMPUTE_32F || scale != R_32F {
+    if ![(COMPUTE_32F, R_32F), (COMPUTE_TF32, R_32F), (COMPUTE_32I, R_32I), (COMPUTE_64F, R_64F)].contains(&(compute, scale)) {
         return Err(Lt::NOT_SUPPORTED);
     }
     let id = d.fresh_number();
     put(descriptor, id)?;
-    d.library.descriptors.insert(id, Descriptor::default());
+    d.library.descriptors.insert(id, Descriptor { compute, ..Descriptor::default() });
     Ok(())
 });
 
 lt!(cublasLtMatmulDescSetAttribute |d| (descriptor: usize, attribute: i32, value: *const c_void, bytes: usize) {
     let word = attribute_value(value, bytes)?;
     let pointer = usize::try_from(word).map_err(|_| Lt::INVALID_VALUE)?;
+    let knows_blocks = d.machine.scenario.driver.cublaslt.is_some_and(|version| version >= BLOCK_SCALES);
     let descriptor = d.library.descriptors.get_mut(&descriptor).ok_or(Lt::INVALID_VALUE)?;
+    if let Some(operand) = SCALE_MODES.iter().position(|mode| *mode == attribute) {
+        if !knows_blocks || word > 1 {
+            return Err(Lt::INVALID_VALUE);
+        }
+        descriptor.blocks[operand] = word == 1;
+        return Ok(());
+    }
     let is = |wanted: DescAttribute| wanted as i32 == attribute;
     if is(DescAttribute::CUBLASLT_MATMUL_DESC_TRANSA) {
         descriptor.transpose_a = word != 0;
@@ -226,14 +253,18 @@ lt!(cublasLtMatmulAlgoGetHeuristic |d| (
         return Err(Lt::INVALID_VALUE);
     }
     let workspace = WORKSPACE.min(usize::try_from(room).unwrap_or(usize::MAX));
-    let mut answer = [0u8; HEURISTIC_BYTES];
-    // The algorithm's first word names it: 21 for tensor cores here, which `cublasLtMatmul` asks back.
-    answer[0] = 21;
-    answer[64..72].copy_from_slice(&workspace.to_ne_bytes());
-    answer[76..80].copy_from_slice(&1f32.to_ne_bytes());
-    // SAFETY: not null, and the C interface obliges the caller to pass room for at least one result.
-    unsafe { std::ptr::copy_nonoverlapping(answer.as_ptr(), results, HEURISTIC_BYTES) };
-    put(count, 1)
+    let usual = matches!(shape.b.1, Format::Bf16 | Format::E4m3) && shape.a.1 != Format::E5m2 && shape.b.1 != Format::E5m2;
+    let offered = if usual { 1 } else { SLOWNESS.len().min(usize::try_from(wanted).unwrap_or(1)) };
+    for place in 0..offered {
+        let mut answer = [0u8; HEURISTIC_BYTES];
+        // The algorithm's first byte names it, 21 for tensor cores here; the second is its place among the others, which `cublasLtMatmul` asks back.
+        (answer[0], answer[1]) = (21, u8::try_from(if usual { 1 } else { place }).unwrap_or(0));
+        answer[64..72].copy_from_slice(&workspace.to_ne_bytes());
+        answer[76..80].copy_from_slice(&1f32.to_ne_bytes());
+        // SAFETY: not null, and the C interface obliges the caller to pass room for as many results as it wants.
+        unsafe { std::ptr::copy_nonoverlapping(answer.as_ptr(), results.add(place * HEURISTIC_BYTES), HEURISTIC_BYTES) };
+    }
+    put(count, i32::try_from(offered).unwrap_or(1))
 });
 
 lt!(cublasLtMatmulAlgoConfigGetAttribute |d| (algorithm: *const u64, attribute: i32, value: *mut i32, bytes: usize, written: *mut usize) {
@@ -241,7 +272,9 @@ lt!(cublasLtMatmulAlgoConfigGetAttribute |d| (algorithm: *const u64, attribute: 
         return Err(Lt::INVALID_VALUE);
     }
     // Attribute 0 is the algorithm's number.
-    put(value, if attribute == 0 { 21 } else { 0 })?;
+    // SAFETY: not null, and the C interface obliges the caller to pass an algorithm.
+    let place = i32::from(unsafe { algorithm.read() }.to_ne_bytes()[1]);
+    put(value, if attribute == 0 { 20 + place } else { 0 })?;
     if written.is_null() { Ok(()) } else { put(written, 4) }
 });
 
@@ -256,8 +289,8 @@ lt!(cublasLtMatmul |d| (
     if alpha.is_null() || beta.is_null() || shape.descriptor.on_device {
         return Err(Lt::NOT_SUPPORTED);
     }
-    // SAFETY: not null, and in host pointer mode the C interface obliges the caller to pass readable numbers.
-    let (alpha, beta) = unsafe { (alpha.read(), beta.read()) };
+    // SAFETY: not null, and in host pointer mode the C interface obliges the caller to pass readable numbers of the descriptor's type.
+    let (alpha, beta) = unsafe { (factor(alpha, shape.descriptor.compute), factor(beta, shape.descriptor.compute)) };
     if beta != 0.0 {
         return Err(Lt::NOT_SUPPORTED);
     }
@@ -267,9 +300,13 @@ lt!(cublasLtMatmul |d| (
     }
     let stream = d.stream(stream).map_err(|_| Lt::EXECUTION_FAILED)?;
     let product = shape.product([a, b, result], alpha);
-    let scales = [shape.descriptor.scale_a, shape.descriptor.scale_b].into_iter().filter(|at| *at != 0).collect();
+    let (scales, blocks) = shape.scales();
+    // SAFETY: the C interface obliges the caller to pass an algorithm, or null for any.
+    let place = if algorithm.is_null() { 1 } else { unsafe { algorithm.read() }.to_ne_bytes()[1] };
+    let slowness = SLOWNESS.get(usize::from(place)).copied().unwrap_or(1.0);
     d.spend_us(d.gpu(device).launch.host_us);
-    d.submit(stream, What::Library(Arc::new(LibraryProduct { product, scales }))).map_err(|_: Cu| Lt::EXECUTION_FAILED)
+    let work = LibraryProduct { product, scales, blocks, slowness };
+    d.submit(stream, What::Library(Arc::new(work))).map_err(|_: Cu| Lt::EXECUTION_FAILED)
 });
 
 /// A checked multiplication: what is multiplied, before it is known where.
@@ -293,11 +330,17 @@ impl Shape {
         if depth != depth_b || (rows, cols) != (result.rows, result.cols) {
             return Err(Lt::INVALID_VALUE);
         }
-        let (format_a, format_b) = (format(a.kind)?, format(b.kind)?);
-        let short = format_a != Format::Bf16;
+        let (format_a, format_b) = (format(a.kind, descriptor.compute)?, format(b.kind, descriptor.compute)?);
+        let fp8 = |format| matches!(format, Format::E4m3 | Format::E5m2);
+        let short = fp8(format_a) || matches!(format_a, Format::I8 | Format::E2m1);
         let tn = descriptor.transpose_a && !descriptor.transpose_b;
-        let mixed = short != (format_b != Format::Bf16) || (format_a, format_b) == (Format::E5m2, Format::E5m2);
-        if result.kind != R_16BF || descriptor.other || mixed || short && (!tn || depth % 16 != 0 || rows % 16 != 0) {
+        let alike = format_a == format_b && format_a != Format::E5m2 || fp8(format_a) && fp8(format_b) && format_a != format_b;
+        let blocks = if format_a == Format::E2m1 { [true; 2] } else { [false; 2] };
+        if result.kind != result_of(format_a) || descriptor.other || !alike || descriptor.blocks != blocks {
+            return Err(Lt::NOT_SUPPORTED);
+        }
+        let unscaled = descriptor.scale_a == 0 || descriptor.scale_b == 0;
+        if short && (!tn || depth % 16 != 0 || rows % 16 != 0) || format_a == Format::E2m1 && (unscaled || depth % 32 != 0) {
             return Err(Lt::NOT_SUPPORTED);
         }
         let size = |value: u64| usize::try_from(value).map_err(|_| Lt::INVALID_VALUE);
@@ -306,12 +349,18 @@ impl Shape {
 
     /// Refuses a format that the chip does not have.
     fn rate(&self, rates: &Matmul) -> Result<f64, Lt> {
-        match (self.a.1, self.b.1) {
-            (Format::Bf16, _) => Some(rates.bf16_tflops),
-            (Format::E5m2, _) | (_, Format::E5m2) => rates.e5m2_tflops,
-            _ => rates.e4m3_tflops,
+        let format = if self.b.1 == Format::E5m2 { self.b.1 } else { self.a.1 };
+        format.rate(rates).ok_or(Lt::NOT_SUPPORTED)
+    }
+
+    /// Where the scales of A and B lie: numbers, or bytes for blocks of 16 along k, in whole tiles of 128 rows and four blocks.
+    fn scales(&self) -> (Vec<usize>, Vec<Span>) {
+        let Descriptor { scale_a, scale_b, blocks, .. } = self.descriptor;
+        if blocks != [true; 2] {
+            return ([scale_a, scale_b].into_iter().filter(|at| *at != 0).collect(), vec![]);
         }
-        .ok_or(Lt::NOT_SUPPORTED)
+        let of = |at, rows: usize| Span { at, bytes: rows.next_multiple_of(128) * self.depth.div_ceil(16).next_multiple_of(4) };
+        (vec![], vec![of(scale_a, self.rows), of(scale_b, self.cols)])
     }
 
     /// Column-major D = A B is row-major Dᵀ = Bᵀ Aᵀ: rows of the reference product are columns of D.
@@ -324,7 +373,7 @@ impl Shape {
         Product {
             a: operand(at[1], self.b, !self.descriptor.transpose_b),
             b: operand(at[0], self.a, self.descriptor.transpose_a),
-            c: Operand::rows(at[2], Format::Bf16, stride(self.result)),
+            c: Operand::rows(at[2], format(self.result.kind, COMPUTE_32F).unwrap_or(Format::Bf16), stride(self.result)),
             rows: self.cols,
             cols: self.rows,
             depth: self.depth,
@@ -333,12 +382,46 @@ impl Shape {
     }
 }
 
-fn format(kind: i32) -> Result<Format, Lt> {
-    match kind {
-        R_16BF => Ok(Format::Bf16),
-        R_E4M3 => Ok(Format::E4m3),
-        R_E5M2 => Ok(Format::E5m2),
+fn format(kind: i32, compute: i32) -> Result<Format, Lt> {
+    match (kind, compute) {
+        (R_16BF, COMPUTE_32F) => Ok(Format::Bf16),
+        (R_16F, COMPUTE_32F) => Ok(Format::F16),
+        (R_E4M3, COMPUTE_32F) => Ok(Format::E4m3),
+        (R_E5M2, COMPUTE_32F) => Ok(Format::E5m2),
+        (R_E2M1, COMPUTE_32F) => Ok(Format::E2m1),
+        (R_32F, COMPUTE_32F) => Ok(Format::F32),
+        (R_32F, COMPUTE_TF32) => Ok(Format::Tf32),
+        (R_8I, COMPUTE_32I) => Ok(Format::I8),
+        (R_32I, _) => Ok(Format::I32),
+        (R_64F, _) => Ok(Format::F64),
         _ => Err(Lt::NOT_SUPPORTED),
+    }
+}
+
+/// The kind of result that belongs to factors of a format.
+fn result_of(factors: Format) -> i32 {
+    match factors {
+        Format::F16 => R_16F,
+        Format::F32 | Format::Tf32 => R_32F,
+        Format::I8 => R_32I,
+        Format::F64 => R_64F,
+        _ => R_16BF,
+    }
+}
+
+/// One of the numbers that a product and the old result are multiplied with, in the type that belongs to the sums.
+///
+/// # Safety
+/// A number of that type must be readable there.
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "0 and 1 are exact")]
+unsafe fn factor(at: *const f32, compute: i32) -> f32 {
+    // SAFETY: as the caller's.
+    unsafe {
+        match compute {
+            COMPUTE_32I => at.cast::<i32>().read() as f32,
+            COMPUTE_64F => at.cast::<f64>().read() as f32,
+            _ => at.read(),
+        }
     }
 }
 

@@ -42,10 +42,21 @@ impl Machine {
         for span in spans.iter().copied().chain(library.scales.iter().map(|at| Span { at: *at, bytes: 4 })) {
             self.check_reach(task.device, span)?;
         }
+        for span in &library.blocks {
+            self.check_reach(task.device, *span)?;
+            // SAFETY: just checked to lie in a live mapping.
+            let scales = unsafe { std::slice::from_raw_parts(span.at as *const u8, span.bytes) };
+            // How they lie is not imitated: they have to be all alike.
+            product.factor *= crate::gemm::common_e4m3(scales).ok_or(Cu::INVALID_VALUE)?;
+        }
         for at in &library.scales {
             // SAFETY: just checked to be four bytes inside a live mapping.
             product.factor *= unsafe { (*at as *const f32).read() };
         }
+        // Where the beginnings are zeros, all is taken to be, unless nothing is ever computed.
+        // SAFETY: checked to lie in live mappings, and no more than they have.
+        let begins = |span: Span| unsafe { std::slice::from_raw_parts(span.at as *const u8, span.bytes.min(256)) };
+        let zeros = self.scenario.driver.products && spans[..2].iter().all(|span| begins(*span).iter().all(|byte| *byte == 0));
         let reads = [spans[0], spans[1]];
         let words = [product.rows, product.cols, product.depth, product.a.row, product.b.row, product.c.row];
         let mut key: Vec<u64> = spans.iter().map(|span| span.at as u64).chain(words.map(|word| word as u64)).collect();
@@ -61,7 +72,8 @@ impl Machine {
         }
         let gpu = &self.scenario.gpus[task.device];
         let format = if product.a.format == Format::E5m2 { Format::E5m2 } else { product.b.format };
-        let ns = product_ns(gpu, gpu.cublaslt.as_ref().ok_or(Cu::NOT_FOUND)?, format, product.shape())? / self.clock(task.device);
+        let ns = product_ns(gpu, gpu.cublaslt.as_ref().ok_or(Cu::NOT_FOUND)?, format, product.shape())? * library.slowness / self.clock(task.device);
+        let ns = if zeros { ns * gpu.cublaslt.map_or(1.0, |rates| rates.zeros) } else { ns };
         Ok(Load { resource: Some(Resource::Device(task.device)), amount: ns, floor_ns: floor_ns(gpu, task) })
     }
 
@@ -202,6 +214,7 @@ impl Machine {
             }
             Work::Multiplies { shape, format, tile: None } => product_ns(gpu, &gpu.matmul, format, shape)? / self.clock(task.device),
             Work::Multiplies { shape, format, tile: Some(tile) } => hopper_ns(gpu, format, shape, tile)? / self.clock(task.device),
+            Work::Computes { operations, pipe } => pipe.ns(gpu, operations) / self.clock(task.device),
             Work::Nothing | Work::Chases { .. } => 0.0,
         })
     }
@@ -310,17 +323,8 @@ fn stream_rate(gpu: &Gpu, stream: Stream) -> f64 {
     }
 }
 
-fn tflops(rates: &Matmul, format: Format) -> Result<f64, Cu> {
-    let tflops = match format {
-        Format::Bf16 => Some(rates.bf16_tflops),
-        Format::E4m3 => rates.e4m3_tflops,
-        Format::E5m2 => rates.e5m2_tflops,
-    };
-    tflops.ok_or(Cu::NO_BINARY_FOR_GPU)
-}
-
 fn product_ns(gpu: &Gpu, rates: &Matmul, format: Format, shape: ProductShape) -> Result<f64, Cu> {
-    Ok(gpu.product_seconds(rates, tflops(rates, format)?, shape) * 1e9)
+    Ok(gpu.product_seconds(rates, format.rate(rates).ok_or(Cu::NO_BINARY_FOR_GPU)?, shape) * 1e9)
 }
 
 /// Share of `matmul`'s rates at which the kernels for Hopper run where the scenario does not say: nothing that chooses by time takes them.
@@ -328,8 +332,8 @@ const UNSAID: f64 = 0.8;
 
 fn hopper_ns(gpu: &Gpu, format: Format, shape: ProductShape, tile: Tile) -> Result<f64, Cu> {
     let seconds = match &gpu.hopper {
-        Some(rates) => gpu.tile_seconds(rates, tflops(rates, format)?, shape, tile),
-        None => gpu.product_seconds(&gpu.matmul, tflops(&gpu.matmul, format)?, shape) / UNSAID,
+        Some(rates) => gpu.tile_seconds(rates, format.rate(rates).ok_or(Cu::NO_BINARY_FOR_GPU)?, shape, tile),
+        None => gpu.product_seconds(&gpu.matmul, format.rate(&gpu.matmul).ok_or(Cu::NO_BINARY_FOR_GPU)?, shape) / UNSAID,
     };
     Ok(seconds * 1e9)
 }

@@ -1,10 +1,11 @@
 //! Reference matrix multiplication: what tensor cores compute, by a host library in FP32.
 //!
-//! Operands in short formats are widened exactly to FP32, multiplied with FP32 sums, and rounded to BF16 to nearest, ties to even.
+//! Operands in short formats are widened exactly to FP32, multiplied with FP32 sums, and rounded to the result's format to nearest, ties to even.
+//! FP32 operands are cut to TF32 where the tensor cores would. FP64 is multiplied in FP64, and INT8 too, which holds all its sums exactly.
 
-use half::bf16;
+use half::{bf16, f16};
 
-use crate::scenario::ProductShape;
+use crate::scenario::{Matmul, ProductShape};
 
 /// Element format of an operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -12,11 +13,49 @@ pub(crate) enum Format {
     Bf16,
     E4m3,
     E5m2,
+    F16,
+    F32,
+    Tf32,
+    I8,
+    I32,
+    F64,
+    E2m1,
 }
 
 impl Format {
+    /// Bytes of an element; of two that share a byte, that.
     pub(crate) fn bytes(self) -> usize {
-        if self == Self::Bf16 { 2 } else { 1 }
+        self.bits().div_ceil(8)
+    }
+
+    fn bits(self) -> usize {
+        match self {
+            Self::E2m1 => 4,
+            Self::E4m3 | Self::E5m2 | Self::I8 => 8,
+            Self::Bf16 | Self::F16 => 16,
+            Self::F32 | Self::Tf32 | Self::I32 => 32,
+            Self::F64 => 64,
+        }
+    }
+
+    /// 1e12 operations per second of products of such factors.
+    pub(crate) fn rate(self, rates: &Matmul) -> Option<f64> {
+        match self {
+            Self::Bf16 => Some(rates.bf16_tflops),
+            Self::E4m3 => rates.e4m3_tflops,
+            Self::E5m2 => rates.e5m2_tflops,
+            Self::F16 => rates.fp16_tflops,
+            Self::F32 => rates.fp32_tflops,
+            Self::Tf32 => rates.tf32_tflops,
+            Self::I8 => rates.int8_tflops,
+            Self::F64 => rates.fp64_tflops,
+            Self::E2m1 => rates.fp4_tflops,
+            Self::I32 => None,
+        }
+    }
+
+    fn is_double(self) -> bool {
+        matches!(self, Self::F64 | Self::I8)
     }
 }
 
@@ -37,7 +76,7 @@ impl Operand {
 
     /// Bytes from the first to past the last element of `rows` rows of `cols` elements.
     fn extent(self, rows: usize, cols: usize) -> usize {
-        if rows == 0 || cols == 0 { 0 } else { ((rows - 1) * self.row + (cols - 1) * self.step + 1) * self.format.bytes() }
+        if rows == 0 || cols == 0 { 0 } else { (((rows - 1) * self.row + (cols - 1) * self.step + 1) * self.format.bits()).div_ceil(8) }
     }
 }
 
@@ -77,7 +116,14 @@ impl Product {
     /// The spans must be readable (A, B) and writable (C), C apart from the others, and nobody else may touch them meanwhile.
     pub(crate) unsafe fn run(&self, workers: usize) {
         // SAFETY: as the caller's.
-        let b = unsafe { widened(self.b, 0, self.cols, self.depth) };
+        unsafe { if self.a.format.is_double() { self.run_in::<f64>(workers) } else { self.run_in::<f32>(workers) } }
+    }
+
+    /// # Safety
+    /// As [`Product::run`].
+    unsafe fn run_in<T: Real>(&self, workers: usize) {
+        // SAFETY: as the caller's.
+        let b: Vec<T> = unsafe { widened(self.b, 0, self.cols, self.depth) };
         let share = self.rows.div_ceil(workers.max(1));
         let b = &b;
         std::thread::scope(|scope| {
@@ -95,62 +141,115 @@ impl Product {
 
     /// # Safety
     /// As [`Product::run`].
-    unsafe fn slab(&self, b: &[f32], first: usize, rows: usize) {
+    unsafe fn slab<T: Real>(&self, b: &[T], first: usize, rows: usize) {
         // SAFETY: rows of A, readable by the caller's promise.
-        let a = unsafe { widened(self.a, first, rows, self.depth) };
-        let mut c = vec![0f32; rows * self.cols];
-        let (depth, cols) = (self.depth.cast_signed(), self.cols.cast_signed());
-        // SAFETY: the three arrays have exactly the sizes that these shapes and strides span.
-        unsafe {
-            matrixmultiply::sgemm(
-                rows,
-                self.depth,
-                self.cols,
-                self.factor,
-                a.as_ptr(),
-                depth,
-                1,
-                b.as_ptr(),
-                1,
-                depth,
-                0.0,
-                c.as_mut_ptr(),
-                cols,
-                1,
-            );
-        }
+        let a: Vec<T> = unsafe { widened(self.a, first, rows, self.depth) };
+        let mut c = vec![T::default(); rows * self.cols];
+        T::multiply([rows, self.depth, self.cols], self.factor, &a, b, &mut c);
         for (row, values) in c.chunks_exact(self.cols.max(1)).enumerate() {
-            let target = (self.c.at as *mut bf16).wrapping_add((first + row) * self.c.row);
             for (col, value) in values.iter().enumerate() {
-                // SAFETY: inside C, writable by the caller's promise.
-                unsafe { target.add(col * self.c.step).write(bf16::from_f32(*value)) };
+                let at = self.c.at + ((first + row) * self.c.row + col * self.c.step) * self.c.format.bytes();
+                // SAFETY: inside C, writable by the caller's promise, and aligned as its elements are.
+                unsafe { write(at, self.c.format, value.wide()) };
             }
+        }
+    }
+}
+
+/// A number of the host that a product is computed in.
+trait Real: Copy + Default + Send + Sync {
+    fn narrow(value: f64) -> Self;
+    fn wide(self) -> f64;
+    /// C = factor · A · Bᵀ of A with `rows` rows, B with `cols`, both `depth` long.
+    fn multiply(extents: [usize; 3], factor: f32, a: &[Self], b: &[Self], c: &mut [Self]);
+}
+
+macro_rules! real {
+    ($kind:ty, $product:path) => {
+        impl Real for $kind {
+            #[allow(clippy::cast_possible_truncation, reason = "what is narrowed to FP32 has at most its bits")]
+            fn narrow(value: f64) -> Self {
+                value as Self
+            }
+            fn wide(self) -> f64 {
+                self.into()
+            }
+            fn multiply([rows, depth, cols]: [usize; 3], factor: f32, a: &[Self], b: &[Self], c: &mut [Self]) {
+                assert!(a.len() >= rows * depth && b.len() >= cols * depth && c.len() >= rows * cols);
+                let (length, width) = (depth.cast_signed(), cols.cast_signed());
+                let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr());
+                // SAFETY: the three arrays have at least the sizes that these shapes and strides span.
+                unsafe { $product(rows, depth, cols, factor.into(), a, length, 1, b, 1, length, 0.0, c, width, 1) };
+            }
+        }
+    };
+}
+
+real!(f32, matrixmultiply::sgemm);
+real!(f64, matrixmultiply::dgemm);
+
+/// # Safety
+/// An element of this format must be writable at the address.
+#[expect(clippy::cast_possible_truncation, reason = "results are rounded to their format")]
+unsafe fn write(at: usize, format: Format, value: f64) {
+    // SAFETY: as the caller's. What was summed in FP32 comes here exactly, so that nothing is rounded twice.
+    unsafe {
+        match format {
+            Format::F16 => (at as *mut f16).write(f16::from_f64(value)),
+            Format::F32 | Format::Tf32 => (at as *mut f32).write(value as f32),
+            Format::I32 => (at as *mut i32).write(value as i32),
+            Format::F64 => (at as *mut f64).write(value),
+            _ => (at as *mut bf16).write(bf16::from_f64(value)),
         }
     }
 }
 
 /// # Safety
 /// The rows `first..first + rows` of the operand, `cols` elements each, must be readable.
-unsafe fn widened(operand: Operand, first: usize, rows: usize, cols: usize) -> Vec<f32> {
-    let mut wide = Vec::with_capacity(rows * cols);
+unsafe fn widened<T: Real>(operand: Operand, first: usize, rows: usize, cols: usize) -> Vec<T> {
     let table = match operand.format {
         Format::E4m3 => fp8_table(3, 7, true),
         _ => fp8_table(2, 15, false),
     };
-    let reach = if cols == 0 { 0 } else { (cols - 1) * operand.step + 1 };
+    let mut wide = Vec::with_capacity(rows * cols);
     for row in first..first + rows {
-        let start = operand.at + row * operand.row * operand.format.bytes();
-        if operand.format == Format::Bf16 {
-            // SAFETY: as the caller's.
-            let line = unsafe { std::slice::from_raw_parts(start as *const bf16, reach) };
-            wide.extend(line.iter().step_by(operand.step).map(|value| value.to_f32()));
-        } else {
-            // SAFETY: as the caller's.
-            let line = unsafe { std::slice::from_raw_parts(start as *const u8, reach) };
-            wide.extend(line.iter().step_by(operand.step).map(|code| table[usize::from(*code)]));
-        }
+        // SAFETY: as the caller's, for every element of the row.
+        wide.extend((0..cols).map(|col| T::narrow(unsafe { read(operand, &table, row * operand.row + col * operand.step) })));
     }
     wide
+}
+
+/// # Safety
+/// Element number `index` of the operand's memory must be readable.
+unsafe fn read(operand: Operand, table: &[f32; 256], index: usize) -> f64 {
+    /// Values of the codes of E2M1 without their sign.
+    const E2M1: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+    let at = operand.at + index * operand.format.bits() / 8;
+    // SAFETY: as the caller's.
+    unsafe {
+        match operand.format {
+            Format::Bf16 => (at as *const bf16).read().to_f64(),
+            Format::F16 => (at as *const f16).read().to_f64(),
+            Format::E4m3 | Format::E5m2 => f64::from(table[usize::from((at as *const u8).read())]),
+            Format::F32 => f64::from((at as *const f32).read()),
+            // The tensor cores read the upper 19 bits.
+            Format::Tf32 => f64::from(f32::from_bits((at as *const u32).read() & !0x1fff)),
+            Format::I8 => f64::from((at as *const i8).read()),
+            Format::I32 => f64::from((at as *const i32).read()),
+            Format::F64 => (at as *const f64).read(),
+            Format::E2m1 => {
+                let code = (at as *const u8).read() >> (4 * (index % 2)) & 15;
+                let size = E2M1[usize::from(code & 7)];
+                if code & 8 == 0 { size } else { -size }
+            }
+        }
+    }
+}
+
+/// The E4M3 number that all these codes stand for, if they are alike.
+pub(crate) fn common_e4m3(codes: &[u8]) -> Option<f32> {
+    let first = *codes.first()?;
+    codes.iter().all(|code| *code == first).then(|| fp8_table(3, 7, true)[usize::from(first)])
 }
 
 /// Values of the 256 codes of an FP8 format (OCP 8-bit floating point specification). With `finite` only all-ones is NaN and there is no

@@ -8,6 +8,7 @@ use crate::code::Cu;
 use crate::gemm::{Format, Operand, Product};
 use crate::hopper::Hopper;
 use crate::machine::Span;
+use crate::rates::Pipe;
 use crate::scenario::{ProductShape, Tile};
 
 /// How an argument is passed.
@@ -36,7 +37,7 @@ impl Kind {
 use Kind::{F32, Map as M, Pointer as P, U32, U64};
 
 /// Kernel names and arguments; a test compares this with the sources.
-pub(crate) const KERNELS: [(&str, &[Kind]); 39] = [
+pub(crate) const KERNELS: [(&str, &[Kind]); 54] = [
     ("empty", &[]),
     ("gate", &[P, U64, P]),
     ("fill_pattern", &[P, U64, U64]),
@@ -50,6 +51,10 @@ pub(crate) const KERNELS: [(&str, &[Kind]); 39] = [
     ("fill_normal_bf16", &[P, U64, U64, F32]),
     ("fill_normal_e4m3", &[P, U64, U64, F32]),
     ("fill_normal_e5m2", &[P, U64, U64, F32]),
+    ("fill_uniform_f16", &[P, U64, U64, F32]),
+    ("fill_uniform_i8", &[P, U64, U64, F32]),
+    ("fill_uniform_e2m1", &[P, U64, U64, F32]),
+    ("fill_uniform_f64", &[P, U64, U64, F32]),
     ("stream_read", &[P, U64, P]),
     ("stream_write", &[P, U64, F32]),
     ("stream_copy", &[P, P, U64]),
@@ -65,6 +70,17 @@ pub(crate) const KERNELS: [(&str, &[Kind]); 39] = [
     ("matvec_t_bf16", &[P, P, P, U64, U64]),
     ("matvec_t_e4m3", &[P, P, P, U64, U64]),
     ("matvec_t_e5m2", &[P, P, P, U64, U64]),
+    ("matvec_any", &[U32, P, P, P, U64, U64]),
+    ("matvec_t_any", &[U32, P, P, P, U64, U64]),
+    ("fma_f32", &[U32, U32, P]),
+    ("fma_f64", &[U32, U32, P]),
+    ("fma_f16", &[U32, U32, P]),
+    ("tensor_bf16", &[U32, U32, P]),
+    ("tensor_f16", &[U32, U32, P]),
+    ("tensor_tf32", &[U32, U32, P]),
+    ("tensor_int8", &[U32, U32, P]),
+    ("tensor_f64", &[U32, U32, P]),
+    ("tensor_e4m3", &[U32, U32, P]),
     ("gemm_bf16", &[P, P, P, U32, U32, U32]),
     ("gemm_e4m3", &[P, P, P, U32, U32, U32]),
     ("gemm_e5m2", &[P, P, P, U32, U32, U32]),
@@ -106,6 +122,8 @@ pub(crate) enum Work {
     Sweeps { sweeps: f64 },
     /// Follows a ring.
     Chases { steps: u64, past_l1: bool },
+    /// So many operations of one kind of instruction.
+    Computes { operations: f64, pipe: Pipe },
     /// Multiplies matrices.
     Multiplies { shape: ProductShape, format: Format, tile: Option<Tile> },
 }
@@ -142,9 +160,11 @@ impl Launch {
 
     /// Element size of the format in a kernel's name.
     fn element(&self) -> u64 {
-        if self.name.ends_with("f32") {
+        if self.name.ends_with("f64") {
+            8
+        } else if self.name.ends_with("f32") {
             4
-        } else if self.name.ends_with("bf16") {
+        } else if self.name.ends_with("f16") {
             2
         } else {
             1
@@ -212,7 +232,8 @@ impl Launch {
                 }
             }
             name if name.starts_with("fill_") => {
-                let out = self.span(0, arguments[1], self.element())?;
+                let elements = if name.ends_with("e2m1") { arguments[1].div_ceil(2) } else { arguments[1] };
+                let out = self.span(0, elements, self.element())?;
                 Effect { reads: vec![], writes: vec![out], work: moves(out.bytes as u64, Stream::Write) }
             }
             "stream_read" => {
@@ -235,6 +256,31 @@ impl Launch {
                 writes: vec![self.span(3, 1, 4)?, self.span(4, 1, 8)?],
                 work: Work::Chases { steps: arguments[2], past_l1: self.name == "chase_l2" },
             },
+            "matvec_any" | "matvec_t_any" => {
+                let (rows, cols) = (arguments[4], arguments[5]);
+                let (input, output) = if self.name == "matvec_t_any" { (rows, cols) } else { (cols, rows) };
+                let cells = rows.checked_mul(cols).ok_or(Cu::ILLEGAL_ADDRESS)?;
+                let matrix = match arguments[0] {
+                    0 | 3 => self.span(1, cells, 2)?,
+                    1 | 2 | 5 => self.span(1, cells, 1)?,
+                    4 | 6 => self.span(1, cells, 4)?,
+                    7 => self.span(1, cells, 8)?,
+                    8 => self.span(1, cells.div_ceil(2), 1)?,
+                    _ => return Err(Cu::INVALID_VALUE),
+                };
+                Effect {
+                    reads: vec![matrix, self.span(2, input, 8)?],
+                    writes: vec![self.span(3, output, 8)?],
+                    work: moves(matrix.bytes as u64, Stream::Read),
+                }
+            }
+            name if Pipe::named(name).is_some() => {
+                let pipe = Pipe::named(name).ok_or(Cu::INVALID_VALUE)?;
+                #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
+                let threads = (self.blocks * u64::from(self.threads)) as f64;
+                let operations = threads * f64::from(self.word(0)) * pipe.operations;
+                Effect { reads: vec![], writes: vec![self.span(2, arguments[1], pipe.width)?], work: Work::Computes { operations, pipe } }
+            }
             name if name.starts_with("matvec") => {
                 let (rows, cols) = (arguments[3], arguments[4]);
                 let (input, output) = if name.starts_with("matvec_t") { (rows, cols) } else { (cols, rows) };
@@ -321,6 +367,11 @@ impl Launch {
     pub(crate) unsafe fn run(&self) {
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(4);
         let a = &self.arguments;
+        if let Some(pipe) = Pipe::named(self.name) {
+            // SAFETY: as the caller's.
+            unsafe { self.rate(pipe) };
+            return;
+        }
         if let Some(product) = self.product() {
             // SAFETY: as the caller's.
             unsafe { product.run(workers) };
@@ -344,7 +395,11 @@ impl Launch {
                     ffi::stream_triad(self.at(0) + first, self.at(1) + first, self.at(2) + first, count, self.float(4));
                 }),
                 name => {
-                    if let Some(fill) = ffi::fill(name) {
+                    if let Some(matvec) = ffi::matvec_of_any(name) {
+                        // One warp plays one row, or 32 columns of one slab of 256 rows.
+                        let items = if name == "matvec_t_any" { a[5] * a[4].div_ceil(256) } else { a[4] * 32 };
+                        spread(items, 32, |_| matvec(self.word(0), self.at(1), self.at(2), self.at(3), a[4], a[5]));
+                    } else if let Some(fill) = ffi::fill(name) {
                         spread((a[1] * self.element()).div_ceil(16), 256, |_| fill(self.at(0), a[1], a[2], self.float(3)));
                     } else if let Some(matvec) = ffi::matvec(name) {
                         // One warp plays one row, or 32 groups of columns of one slab of 256 rows.
@@ -354,6 +409,40 @@ impl Launch {
                         let items = if transposed { groups * a[3].div_ceil(256) } else { a[3] * 32 };
                         spread(items, 32, |_| matvec(self.at(0), self.at(1), self.at(2), a[3], a[4]));
                     }
+                }
+            }
+        }
+    }
+}
+
+impl Launch {
+    /// Writes what every thread of a kernel that measures a rate would: those of one warp, for all.
+    ///
+    /// # Safety
+    /// The array must be writable and nobody else may touch it meanwhile.
+    unsafe fn rate(&self, pipe: Pipe) {
+        let (rounds, out) = (self.word(0), self.at(2));
+        let count = self.at(1).min(usize::try_from(self.blocks * u64::from(self.threads)).unwrap_or(usize::MAX));
+        if let Some(lanes) = pipe.lanes(rounds) {
+            for thread in 0..count {
+                // SAFETY: as the caller's.
+                unsafe { (out as *mut u32).add(thread).write(lanes[thread % 32]) };
+            }
+            return;
+        }
+        let mut lanes = [0u64; 32];
+        let mut halves = [0u32; 32];
+        // SAFETY: the arrays have room for a warp, and the copies stay within the caller's.
+        unsafe {
+            match self.name {
+                "fma_f64" => play(1, 32, |_| ffi::fma_f64(rounds, 32, lanes.as_mut_ptr())),
+                "fma_f16" => play(1, 32, |_| ffi::fma_f16(rounds, 32, halves.as_mut_ptr())),
+                _ => play(1, 32, |_| ffi::fma_f32(rounds, 32, halves.as_mut_ptr())),
+            }
+            for thread in 0..count {
+                match pipe.width {
+                    8 => (out as *mut u64).add(thread).write(lanes[thread % 32]),
+                    _ => (out as *mut u32).add(thread).write(halves[thread % 32]),
                 }
             }
         }
@@ -439,6 +528,28 @@ mod ffi {
         fn matvec_t_e5m2(a: usize, x: usize, y: usize, rows: u64, cols: u64);
     }
 
+    unsafe extern "C" {
+        fn fill_uniform_f16(out: usize, n: u64, seed: u64, scale: f32);
+        fn fill_uniform_i8(out: usize, n: u64, seed: u64, scale: f32);
+        fn fill_uniform_e2m1(out: usize, n: u64, seed: u64, scale: f32);
+        fn fill_uniform_f64(out: usize, n: u64, seed: u64, scale: f32);
+        fn matvec_any(format: u32, a: usize, x: usize, y: usize, rows: u64, cols: u64);
+        fn matvec_t_any(format: u32, a: usize, x: usize, y: usize, rows: u64, cols: u64);
+        pub(super) fn fma_f32(rounds: u32, threads: u32, out: *mut u32);
+        pub(super) fn fma_f64(rounds: u32, threads: u32, out: *mut u64);
+        pub(super) fn fma_f16(rounds: u32, threads: u32, out: *mut u32);
+    }
+
+    type MatvecOfAny = unsafe extern "C" fn(u32, usize, usize, usize, u64, u64);
+
+    pub(super) fn matvec_of_any(name: &str) -> Option<MatvecOfAny> {
+        match name {
+            "matvec_any" => Some(matvec_any),
+            "matvec_t_any" => Some(matvec_t_any),
+            _ => None,
+        }
+    }
+
     type Fill = unsafe extern "C" fn(usize, u64, u64, f32);
     type Matvec = unsafe extern "C" fn(usize, usize, usize, u64, u64);
 
@@ -448,6 +559,10 @@ mod ffi {
             "fill_uniform_bf16" => fill_uniform_bf16,
             "fill_uniform_e4m3" => fill_uniform_e4m3,
             "fill_uniform_e5m2" => fill_uniform_e5m2,
+            "fill_uniform_f16" => fill_uniform_f16,
+            "fill_uniform_i8" => fill_uniform_i8,
+            "fill_uniform_e2m1" => fill_uniform_e2m1,
+            "fill_uniform_f64" => fill_uniform_f64,
             "fill_normal_f32" => fill_normal_f32,
             "fill_normal_bf16" => fill_normal_bf16,
             "fill_normal_e4m3" => fill_normal_e4m3,

@@ -23,6 +23,7 @@ mod kernels;
 mod machine;
 mod memory;
 mod nvml;
+mod rates;
 pub mod scenario;
 mod tensor_map;
 mod timeline;

@@ -90,6 +90,10 @@ pub(crate) enum What {
 pub(crate) struct LibraryProduct {
     pub(crate) product: Product,
     pub(crate) scales: Vec<usize>,
+    /// Arrays of scales of blocks, one byte each.
+    pub(crate) blocks: Vec<Span>,
+    /// How much longer than the best algorithm the chosen one takes.
+    pub(crate) slowness: f64,
 }
 
 /// Bytes that a piece of work touches.

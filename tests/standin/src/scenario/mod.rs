@@ -195,6 +195,9 @@ pub struct Gpu {
     /// True rates of cublasLt.
     #[serde(default)]
     pub cublaslt: Option<Matmul>,
+    /// True rates of instructions with operands in registers.
+    #[serde(default)]
+    pub pipes: Pipes,
     /// True rates between host and device.
     pub host_link: HostLink,
     /// Launch costs.
@@ -447,12 +450,73 @@ pub struct Matmul {
     /// FP8 e5m2.
     #[serde(default)]
     pub e5m2_tflops: Option<f64>,
+    /// FP16; absent, here and below: not supported.
+    #[serde(default)]
+    pub fp16_tflops: Option<f64>,
+    /// TF32, of operands in FP32.
+    #[serde(default)]
+    pub tf32_tflops: Option<f64>,
+    /// FP32.
+    #[serde(default)]
+    pub fp32_tflops: Option<f64>,
+    /// INT8 with sums in INT32.
+    #[serde(default)]
+    pub int8_tflops: Option<f64>,
+    /// FP64.
+    #[serde(default)]
+    pub fp64_tflops: Option<f64>,
+    /// FP4 e2m1 with a scale for every 16 elements.
+    #[serde(default)]
+    pub fp4_tflops: Option<f64>,
+    /// What a product of zeros takes, as a share of the time of others: below 1 where power limits.
+    #[serde(default = "one_f64")]
+    pub zeros: f64,
     /// Fixed time per multiplication: makes small shapes less efficient.
     #[serde(default)]
     pub overhead_us: f64,
     /// Whether the result is cut into tiles, which take their time in waves.
     #[serde(default)]
     pub tiles: Tiles,
+}
+
+/// True rates of multiply-adds with operands in registers, 1e12 operations per second.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pipes {
+    /// `tensor_bf16`.
+    pub bf16_tflops: f64,
+    /// `tensor_f16`.
+    pub fp16_tflops: f64,
+    /// `tensor_tf32`.
+    pub tf32_tflops: f64,
+    /// `tensor_int8`.
+    pub int8_tflops: f64,
+    /// `tensor_e4m3`.
+    pub e4m3_tflops: f64,
+    /// `tensor_f64`.
+    pub fp64_tflops: f64,
+    /// `fma_f32`.
+    pub fma_fp32_tflops: f64,
+    /// `fma_f64`.
+    pub fma_fp64_tflops: f64,
+    /// `fma_f16`.
+    pub fma_fp16_tflops: f64,
+}
+
+impl Default for Pipes {
+    fn default() -> Self {
+        Self {
+            bf16_tflops: 300.0,
+            fp16_tflops: 301.0,
+            tf32_tflops: 150.0,
+            int8_tflops: 600.0,
+            e4m3_tflops: 602.0,
+            fp64_tflops: 19.0,
+            fma_fp32_tflops: 18.5,
+            fma_fp64_tflops: 9.3,
+            fma_fp16_tflops: 74.0,
+        }
+    }
 }
 
 /// True rates between host and device, one direction alone and both at once (per direction).
@@ -612,6 +676,9 @@ const fn yes() -> bool {
 }
 const fn one() -> u64 {
     1
+}
+const fn one_f64() -> f64 {
+    1.0
 }
 const fn one_u32() -> u32 {
     1

@@ -1,0 +1,61 @@
+//! A product of zeros, to be held against the same product of random data.
+//!
+//! Zeros flip no bits, so the chip draws less power. Where power limits the clock, zeros run faster; where nothing limits it, they do not. The
+//! **ratio** of the two rates, 1.0 on a chip that has all the power it wants and 1.1 or more on one that is short of it, needs no sensor and no
+//! permission. It is evidence beside the power limit and the clocks that the driver tells, and proves nothing alone.
+//!
+//! The case is a mechanism of its own, `matmul.zeros`, so that nobody who asks for the rate of BF16 products gets it.
+
+use super::super::Lab;
+use super::super::facts::{l2, needs_capability, usable};
+use super::super::operands::sets;
+use super::super::rig::{too_large, waived};
+use super::super::shapes::room;
+use super::{Format, Product, engine};
+use crate::error::Result;
+use crate::machine::Gpu;
+use crate::measure::{Case, GemmShape, GpuClock, Outcome};
+
+/// What the mechanism is called.
+pub(super) const NAME: &str = "zeros";
+
+/// Its number format.
+const FORMAT: Format = Format::Bf16;
+
+/// Measures a square of zeros.
+pub(super) fn run(case: &Case, gpu: &Gpu, shape: GemmShape, lab: &mut Lab<'_>) -> Result<Outcome> {
+    if let Err(waiver) = needs_capability(gpu, FORMAT.capability()) {
+        return Ok(waived(case, waiver));
+    }
+    let needed = shape.bytes(FORMAT.element());
+    if needed > room(gpu) {
+        return Ok(too_large(case, needed, room(gpu)));
+    }
+    let bench = lab.bench(gpu.index)?;
+    let (case, engine) = match engine(case, lab, gpu.index, &bench, FORMAT, shape)? {
+        Ok(chosen) => chosen,
+        Err(waiver) => return Ok(waived(case, waiver)),
+    };
+    // The pools hold random numbers that others still multiply: this one is filled anew, and not kept.
+    lab.rig.operands.clear();
+    let count = sets(shape, FORMAT.element(), l2(gpu) * 2, usable(gpu) / 2);
+    let sets = lab.rig.sets(&bench, gpu.index, FORMAT, shape, count, lab.seed)?;
+    lab.rig.operands.clear();
+    sets.zero(&bench)?;
+    let rotation = sets.bytes();
+    let mut trial = Product { bench: bench.clone(), engine, format: FORMAT, shape, sets, seed: lab.seed, iterations: 0 };
+    let mut clock = GpuClock::with_stream(bench.stream.clone())?;
+    trial.choose(&mut clock)?;
+    let (engine, algorithm, workspace) = trial.engine.describe();
+    let conditions = [
+        ("engine", engine),
+        ("algorithm", algorithm),
+        ("workspace", workspace),
+        ("format", FORMAT.name().into()),
+        ("data", "zeros".into()),
+        ("rotation", rotation.to_string()),
+        ("sums", "fp32".into()),
+    ];
+    let plan = lab.plan(2.0);
+    lab.time(&case, gpu.index, &mut clock, &mut trial, &plan, conditions)
+}
