@@ -16,7 +16,7 @@ mod stop;
 
 pub use case::{Case, ParseCaseError, Value};
 pub use clock::{Clock, HostClock, ScriptedClock};
-pub use design::{DESIGN, GemmShape};
+pub use design::{DESIGN, GemmShape, MESSAGES};
 pub use gpu_clock::GpuClock;
 pub use measurement::{Measurement, Observation, Outcome, Rejection, RejectionReason, StopReason, TelemetrySpan, Waiver, Work};
 pub use sampler::{Plan, sample};

@@ -5,6 +5,7 @@
 //! the reason, and what went wrong is an error that the run records as a failed case before it goes on.
 
 mod cache;
+mod collective;
 mod copy;
 mod dram;
 mod facts;
@@ -15,6 +16,7 @@ mod launch;
 mod lt;
 mod matmul;
 mod memory;
+mod nccl;
 mod operands;
 mod pattern;
 mod peer;
@@ -69,6 +71,7 @@ pub const PROBES: &[&dyn Probe] = &[
     &matmul::Matmul,
     &copy::Copy,
     &peer::Peer,
+    &collective::Collective,
     &launch::Launch,
     &host::Host,
     &storage::Storage,

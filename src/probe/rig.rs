@@ -46,6 +46,8 @@ pub struct Rig {
     /// cublasLt, opened for the `matmul` probe on one GPU at a time, or why it does not open: loading it anew for every case would take longer
     /// than the case.
     pub(super) library: Option<(u32, std::result::Result<CublasLt, Waiver>)>,
+    /// NCCL, and the GPUs that it connects.
+    pub(super) collectives: super::nccl::Kept,
 }
 
 /// One opened GPU and a stream on it. Clones are the same.
@@ -103,6 +105,7 @@ impl Rig {
     pub fn tidy(&mut self) {
         self.operands.clear();
         self.library = None;
+        self.collectives.tidy();
     }
 
     /// Let the GPU with index `from` access the memory of `to`, until the GPUs are closed or another pair needs the room.
@@ -233,7 +236,15 @@ impl Bench {
     /// # Errors
     /// As [`Stream::launch`].
     pub(super) fn verify_equal(&self, a: &DeviceBuffer, b: &DeviceBuffer) -> Result<Option<String>> {
-        let (a, b) = (a.view::<u64>(), b.view::<u64>());
+        self.verify_same(a.view(), b.view())
+    }
+
+    /// The same for two pieces of memory.
+    ///
+    /// # Errors
+    /// As [`Stream::launch`].
+    pub(super) fn verify_same(&self, a: View<'_, u8>, b: View<'_, u8>) -> Result<Option<String>> {
+        let (a, b) = (a.cast::<u64>()?, b.cast::<u64>()?);
         let words = a.len();
         self.count_wrong(words, |errors, first_bad| self.launch(&VerifyEqual { a: a.into(), b: b.into(), words, errors, first_bad }))
     }

@@ -5,7 +5,9 @@ use jiff::civil::Date;
 use super::inquiry::{Evidence, Inquiry};
 use super::policy::Policy;
 use super::reference::Rate;
-use super::{About, Assessment, Check, Effective, Finding, Reading, Status, Verdict, health, host, identity, kind, links, speed};
+use super::{
+    About, Assessment, Check, Effective, Finding, Reading, Status, Verdict, collectives, health, host, identity, kind, links, speed,
+};
 use crate::calibrate::GpuCalibration;
 use crate::figure::{Figure, Quantity};
 use crate::lang::Lang;
@@ -19,6 +21,7 @@ pub fn assess(evidence: Evidence<'_>, price: Option<Usd>, today: Option<Date>, l
     identity::ask(&mut inquiry);
     health::ask(&mut inquiry);
     links::ask(&mut inquiry);
+    collectives::ask(&mut inquiry);
     speed::ask(&mut inquiry);
     host::ask(&mut inquiry);
     let policy = evidence.policy;

@@ -29,6 +29,9 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
     let moved = measurement.work.moved.as_f64();
     let steps = measurement.work.steps as f64;
     let own = case.get_word("engine") == Some("own");
+    if let Some(operation) = case.mechanism().strip_prefix("collective.") {
+        return collective(scenario, operation, axis("gpus").expect("GPUs"), moved);
+    }
     let gpu = &scenario.gpus[axis("gpu").or(axis("from")).expect("a GPU")];
     match case.mechanism() {
         "dram.read" => moved / (gpu.dram.read_gbs * 1e9),
@@ -66,6 +69,24 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
         }
         other => panic!("no truth for {other}"),
     }
+}
+
+/// Time of an operation of the first GPUs by NCCL, of which each sends so many bytes: the stand-in's law.
+fn collective(scenario: &Scenario, operation: &str, gpus: usize, sent: f64) -> f64 {
+    let n = gpus as f64;
+    let hops = match operation {
+        "all_reduce" => 2.0 * (n - 1.0),
+        "all_gather" | "reduce_scatter" | "broadcast" => n - 1.0,
+        "all_to_all" => n.log2(),
+        "send_receive" => 1.0,
+        other => panic!("no truth for {other}"),
+    };
+    let pairs = (0..gpus).flat_map(|from| (0..gpus).map(move |to| (from, to))).filter_map(|(from, to)| scenario.link(from, to));
+    let (rate, latency) = pairs.fold((f64::INFINITY, 0.0f64), |(rate, latency), link| {
+        (rate.min(if link.p2p { link.sm_both_gbs } else { link.staged_both_gbs }), latency.max(link.latency_us))
+    });
+    let kernel = scenario.gpus[..gpus].iter().map(|gpu| gpu.launch.kernel_us).fold(0.0, f64::max);
+    (kernel + hops * latency) * 1e-6 + sent / (rate * scenario.driver.nccl_share * 1e9)
 }
 
 /// One dependent load in a ring of this size.

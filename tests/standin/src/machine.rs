@@ -16,6 +16,7 @@ use crate::code::Cu;
 use crate::gemm::Product;
 use crate::kernels::Launch;
 use crate::memory::{Memory, Place};
+use crate::nccl::Collective;
 use crate::scenario::{Action, Scenario};
 use crate::timeline::{Engine, Load, Resource, Upstream, World};
 
@@ -73,6 +74,7 @@ pub(crate) enum What {
     Call { function: extern "C" fn(*mut c_void), data: usize },
     Launch(Arc<Launch>),
     Library(Arc<LibraryProduct>),
+    Collective(Arc<Collective>),
 }
 
 /// A multiplication by cublasLt: the product, and where its further factors lie on the device.
@@ -302,6 +304,7 @@ impl World for Machine {
             }
             What::Launch(launch) => self.launch(task, launch, factor),
             What::Library(product) => self.library_product(task, product),
+            What::Collective(collective) => self.collective(task, collective),
         };
         match load {
             Ok(load) => Load { amount: load.amount * factor, floor_ns: load.floor_ns * factor, ..load },

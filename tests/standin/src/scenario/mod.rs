@@ -74,6 +74,18 @@ pub struct Driver {
     /// cublasLt version as 10000 × major + 100 × minor + patch, e.g. 120_402; absent: no such library.
     #[serde(default)]
     pub cublaslt: Option<usize>,
+    /// NCCL version as 10000 × major + 100 × minor + patch, e.g. `22_703`; absent: no such library.
+    #[serde(default)]
+    pub nccl: Option<i32>,
+    /// Share of the links' rate that NCCL's operations reach.
+    #[serde(default = "whole")]
+    pub nccl_share: f64,
+    /// Whether NCCL waits for the device in every call, as a library that has no room left in its queues.
+    #[serde(default)]
+    pub nccl_waits: bool,
+    /// Whether NCCL's operations hang until they are aborted.
+    #[serde(default)]
+    pub nccl_stuck: bool,
     /// Exported names that must not resolve.
     #[serde(default)]
     pub missing: Vec<String>,
@@ -478,6 +490,9 @@ pub struct Cost {
     /// A cublasLt handle.
     #[serde(default)]
     pub cublaslt_mib: u64,
+    /// A communicator of NCCL.
+    #[serde(default)]
+    pub nccl_mib: u64,
 }
 
 /// What joins one ordered pair of GPUs.
@@ -559,6 +574,9 @@ pub enum Action {
 
 const fn yes() -> bool {
     true
+}
+const fn whole() -> f64 {
+    1.0
 }
 const fn one() -> u64 {
     1

@@ -53,6 +53,9 @@ impl Scenario {
         if !(0.0..0.25).contains(&self.noise.sigma) {
             return fail(format!("noise.sigma: expected a value from 0 to below 0.25 but found {}", self.noise.sigma));
         }
+        if !(self.driver.nccl_share.is_finite() && self.driver.nccl_share > 0.0) {
+            return fail(format!("driver.nccl_share: expected a positive share but found {}", self.driver.nccl_share));
+        }
         for (index, gpu) in self.gpus.iter().enumerate() {
             let rates = [
                 ("dram.read_gbs", gpu.dram.read_gbs),
