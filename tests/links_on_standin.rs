@@ -221,7 +221,7 @@ fn talking(links: f64, share: f64) -> Bench {
     let link: Vec<String> = link.lines().map(scaled).collect();
     let rest = rest.replacen("[driver]", &format!("[driver]\nnccl = 22703\nnccl_share = {share:?}"), 1);
     let text = format!("{rest}[link_default]\n{}\n", link.join("\n"));
-    measured(&text, &["--effort", "quick", "--time", "2 s", "peer", "collective"]).0
+    measured(&text, &["--effort", "quick", "--time", "2 s", "launch", "peer", "collective"]).0
 }
 
 #[test]

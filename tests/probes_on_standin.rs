@@ -164,6 +164,10 @@ fn assert_peers(scenario: &str) -> usize {
     let (bench, run) = measured(scenario, &["peer"]);
     for measurement in run.measurements() {
         let case = &measurement.case;
+        if case.get("from").is_none() {
+            assert!(measurement.conditions["pairs"].contains('→'), "{case}");
+            continue;
+        }
         let [from, to] = ["from", "to"].map(|axis| case.get_count(axis).unwrap() as usize);
         let route = if bench.standin.scenario().link(from, to).unwrap().p2p { "peer" } else { "host" };
         assert_eq!(measurement.conditions.get("route").map(String::as_str), Some(route), "{case}");
@@ -173,8 +177,39 @@ fn assert_peers(scenario: &str) -> usize {
 
 #[test]
 fn every_pair_of_eight_gpus_comes_out_at_its_own_link() {
-    // Per ordered pair write and read by both engines, and latency; per unordered pair both ways by both engines.
-    assert_eq!(assert_peers("h100-8x-nvswitch"), 56 * 5 + 28 * 2);
+    // Per ordered pair write and read by both engines, and latency; per unordered pair both ways by both engines; per GPU from and to all
+    // others; all pairs at once by both engines.
+    assert_eq!(assert_peers("h100-8x-nvswitch"), 56 * 5 + 28 * 2 + 8 * 2 + 2);
+}
+
+#[test]
+fn pairs_that_share_a_wire_show_it_when_all_copy_and_reads_are_the_same_as_writes() {
+    let four = std::fs::read_to_string(Standin::scenarios().join("h100-8x-nvswitch.toml")).unwrap();
+    let four = four.replace("count = 4", "count = 2").replace("[0, 1, 2, 3, 4, 5, 6, 7]", "[0, 1, 2, 3]").replace("spread = 0.08\n", "");
+    let shared = format!("{four}\n[[peer_switch]]\ngpus = [0, 1, 2, 3]\ngbs = 500.0\n");
+    let rates = |text: &str| {
+        let bench = Bench::text(text);
+        let output = bench.run(&["measure", "peer", "--effort", "standard", "--time", "2 s", "-o", "r.json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let run = Run::read(&bench.result()).unwrap();
+        assert_eq!(bench.standin.trace().unwrap().unwrap().leaks(), []);
+        let several = |measurement: &&gpu_assay::measure::Measurement| measurement.case.get("from").is_none();
+        let rate = |measurement: &gpu_assay::measure::Measurement| (measurement.case.to_string(), reported(measurement).point / 1e9);
+        run.measurements().filter(several).map(rate).collect::<Vec<_>>()
+    };
+    let (alone, shared) = (rates(&four), rates(&shared));
+    assert_eq!((alone.len(), shared.len()), (4 * 2 * 2 * 2 + 2, 4 * 2 * 2 * 2 + 2));
+    for ((case, alone), (_, shared)) in alone.iter().zip(&shared) {
+        let (kernel, all) = (case.contains("engine=sm"), case.starts_with("peer.all"));
+        let truth = match (all, kernel) {
+            (true, false) => 4.0 * 378.0,
+            (true, true) => 4.0 * 360.0,
+            (false, false) => 3.0 * 390.0,
+            (false, true) => 3.0 * 371.0,
+        };
+        assert!((alone / truth - 1.0).abs() < 0.005, "{case}: {alone} where the truth is {truth}");
+        assert!((shared / 500.0 - 1.0).abs() < 0.005, "{case}: {shared} of 500");
+    }
 }
 
 #[test]
@@ -200,7 +235,8 @@ fn a_gpu_with_more_peers_than_it_can_have_at_a_time_is_measured_pair_by_pair() {
     let output = bench.run(&arguments);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let run = Run::read(&bench.result()).unwrap();
-    assert_eq!((run.outcomes.len(), assert_true(&bench, &run)), (6 * 5 + 3 * 2, 6 * 5 + 3 * 2));
+    // Nobody reaches two at a time: one cannot write to all others, but all others to one.
+    assert_eq!((run.outcomes.len(), assert_true(&bench, &run)), (6 * 5 + 3 * 2 + 3 * 2 + 2, 6 * 5 + 3 * 2 + 3 + 2));
 
     let bench = limited(0);
     assert_eq!(bench.run(&arguments).status.code(), Some(3));

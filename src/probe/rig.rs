@@ -128,6 +128,11 @@ impl Rig {
         Ok(())
     }
 
+    /// Whether the GPU with index `from` has the access to the memory of `to` that [`Self::connect`] gave it.
+    pub(super) fn is_connected(&self, from: u32, to: u32) -> bool {
+        self.peers.contains_key(&(from, to))
+    }
+
     /// The xor of the words of a pattern, as [`checksum`]; remembered, because every GPU of a machine reads the same pattern.
     pub(super) fn checksum(&mut self, words: u64, seed: u64) -> [u32; 4] {
         *self.checksums.entry((words, seed)).or_insert_with(|| checksum(words, seed))
@@ -191,6 +196,14 @@ impl Lab<'_> {
 }
 
 impl Bench {
+    /// The same GPU with another stream, for work beside this one's.
+    ///
+    /// # Errors
+    /// As [`Gpu::stream`].
+    pub(super) fn beside(&self) -> Result<Self> {
+        Ok(Self { stream: self.gpu.stream()?, ..self.clone() })
+    }
+
     /// Launch a kernel whose threads stride over their data, on as many blocks as run at once.
     ///
     /// # Errors

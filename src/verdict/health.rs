@@ -207,6 +207,7 @@ fn answers(inquiry: &mut Inquiry<'_>) {
                 let about = subject(outcome);
                 let id = match (about, case.mechanism()) {
                     (About::Pair(..), _) => "peer.contents",
+                    (_, mechanism) if mechanism.starts_with("peer.") => "peer.contents",
                     (_, "memory.pattern") => "memory.pattern",
                     (_, mechanism) if mechanism.starts_with("collective.") => "collective.contents",
                     _ => "answers",

@@ -249,6 +249,11 @@ pub const KINDS: &[Kind] = kinds! {
         wrong "direct copies are slower than through the host" "직접 복사가 호스트 경유보다 느립니다",
         remedy "ask the provider to turn ACS off or the IOMMU to passthrough; until then NCCL_P2P_DISABLE=1 is faster" "ACS 끄기나 IOMMU 패스스루를 요청하고, 그때까지 NCCL_P2P_DISABLE=1을 쓰세요",
         say "{about} copies directly at {seen}, slower than through the host ({expected}): ACS or the IOMMU redirects peer-to-peer traffic.";
+    "peer.together", Some("DCGM_FR_LOW_BANDWIDTH"), No,
+        asks "copies between GPUs while all pairs copy" "모든 GPU 쌍이 동시에 복사할 때의 속도",
+        wrong "pairs of GPUs share what joins them" "GPU 쌍들이 연결을 나눠 씁니다",
+        remedy "expect this when all GPUs exchange data at once, or ask for a machine with links of their own" "모든 GPU가 함께 데이터를 주고받을 때 느려집니다. 링크를 나누지 않는 장비를 요구하세요",
+        say "{about} copies {seen} between all pairs of GPUs at once; alone they add up to {expected}.";
     "collective.contents", None, No,
         asks "collectives of all GPUs arrive as they were sent" "집단 통신 내용",
         wrong "collectives of all GPUs arrive damaged" "집단 통신이 손상됩니다",

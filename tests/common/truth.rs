@@ -32,6 +32,9 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
     if let Some(operation) = case.mechanism().strip_prefix("collective.") {
         return collective(scenario, operation, axis("gpus").expect("GPUs"), moved);
     }
+    if let "peer.gather" | "peer.scatter" | "peer.all" = case.mechanism() {
+        return several(scenario, measurement);
+    }
     let gpu = &scenario.gpus[axis("gpu").or(axis("from")).expect("a GPU")];
     match case.mechanism() {
         "dram.read" => moved / (gpu.dram.read_gbs * 1e9),
@@ -69,6 +72,24 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
         }
         other => panic!("no truth for {other}"),
     }
+}
+
+/// Time of copies between several GPUs at once: that of the slowest, as pairs share nothing.
+fn several(scenario: &Scenario, measurement: &Measurement) -> f64 {
+    let case = &measurement.case;
+    let kernel = case.get_word("engine") == Some("sm");
+    let pairs = measurement.conditions["pairs"].split(' ').map(|pair| {
+        let (from, to) = pair.split_once('→').expect("from where to where");
+        (from.parse::<usize>().expect("a GPU"), to.parse::<usize>().expect("a GPU"))
+    });
+    let pairs: Vec<(usize, usize)> = pairs.collect();
+    let bytes = measurement.work.moved.as_f64() / pairs.len() as f64;
+    let wire = |from, to| one_way(&scenario.link(from, to).expect("two GPUs"), kernel);
+    let times = pairs.iter().map(|(from, to)| match case.mechanism() {
+        "peer.all" => both_ways([wire(*from, *to), wire(*to, *from)], bytes),
+        _ => wire(*from, *to).seconds(bytes),
+    });
+    times.fold(0.0, f64::max)
 }
 
 /// Time of an operation of the first GPUs by NCCL, of which each sends so many bytes: the stand-in's law.

@@ -93,7 +93,7 @@ impl Setup {
         Self {
             gpus,
             library: true,
-            nccl: (count > 1).then_some(1.0),
+            nccl: (count == 2).then_some(1.0),
             p2p: !model.name.contains("GeForce"),
             peer_gbs,
             slow_pair: None,

@@ -341,8 +341,13 @@ impl World for Machine {
     }
 
     fn upstream(&self, resource: Resource) -> Option<Upstream> {
-        let Resource::Host { device, up, .. } = resource else { return None };
         let switches = &self.scenario.host_switches;
+        if let Resource::Peer { from, to, .. } = resource {
+            let shared = &self.scenario.peer_switches;
+            let wire = shared.iter().position(|switch| switch.gpus.contains(&from) && switch.gpus.contains(&to))?;
+            return Some(Upstream { wire: (switches.len() + wire, true), rate: shared[wire].gbs });
+        }
+        let Resource::Host { device, up, .. } = resource else { return None };
         let wire = switches.iter().position(|switch| switch.gpus.contains(&device))?;
         Some(Upstream { wire: (wire, up), rate: if up { switches[wire].h2d_gbs } else { switches[wire].d2h_gbs } })
     }

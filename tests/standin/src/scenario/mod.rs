@@ -49,6 +49,9 @@ pub struct Scenario {
     /// Links to the host that GPUs share.
     #[serde(default, rename = "host_switch")]
     pub host_switches: Vec<HostSwitch>,
+    /// Wires that copies between GPUs share.
+    #[serde(default, rename = "peer_switch")]
+    pub peer_switches: Vec<PeerSwitch>,
     /// What every ordered pair of GPUs has unless `[[link]]` says otherwise.
     #[serde(default)]
     pub link_default: Option<Link>,
@@ -460,6 +463,16 @@ pub struct HostSwitch {
     pub h2d_gbs: f64,
     /// All of them together, device to host.
     pub d2h_gbs: f64,
+}
+
+/// A wire that all copies among several GPUs share: each pair has its own link up to there.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerSwitch {
+    /// The GPUs.
+    pub gpus: Vec<usize>,
+    /// All copies among them together.
+    pub gbs: f64,
 }
 
 /// Launch costs.

@@ -105,6 +105,9 @@ impl Scenario {
                 return fail("host_switch: expected positive rates".to_owned());
             }
         }
+        if self.peer_switches.iter().any(|switch| !(switch.gbs.is_finite() && switch.gbs > 0.0)) {
+            return fail("peer_switch: expected positive rates".to_owned());
+        }
         let mut switched: Vec<usize> = self.host_switches.iter().flat_map(|switch| switch.gpus.iter().copied()).collect();
         switched.sort_unstable();
         if switched.iter().any(|gpu| *gpu >= count) || switched.windows(2).any(|pair| pair[0] == pair[1]) {
