@@ -30,6 +30,7 @@ HERE = Path(__file__).resolve().parent
 SIMPLE = ["cache", "chase", "check", "empty", "fill", "gate", "stream"]
 BF16 = SIMPLE + ["gemm_bf16"]
 FP8 = BF16 + ["gemm_fp8"]
+BULK = ["bulk"]  # bulk copies: where memory is HBM
 
 # Which files each target gets. `sm_*` gives a cubin, `compute_*` gives PTX.
 TARGETS = {
@@ -37,9 +38,9 @@ TARGETS = {
     "sm_80": BF16,
     "sm_86": BF16,
     "sm_89": FP8,
-    "sm_90a": FP8,
-    "sm_100a": FP8,
-    "sm_103a": FP8,
+    "sm_90a": FP8 + BULK,
+    "sm_100a": FP8 + BULK,
+    "sm_103a": FP8 + BULK,
     "sm_120a": FP8,
     "compute_75": SIMPLE,
     "compute_80": ["gemm_bf16"],

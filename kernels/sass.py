@@ -152,9 +152,24 @@ def check_kernel(target, name, blocks):
         expect([i.is_store for i in order] == [False, True, False, True], "clock, store, clock, store")
     if name == "gate":
         expect(count(blocks, r"LDG.*STRONG\.SYS.*") > 0, "reads past all caches")
+    if name.startswith("bulk_"):
+        check_bulk(name, blocks, expect)
     if name.startswith("gemm_"):
         check_gemm(target, name.removeprefix("gemm_"), blocks, expect)
     return seen, wrong
+
+
+def check_bulk(name, blocks, expect):
+    """Bulk copies (UBLKCP) in the direction meant, and no other access to device memory but a checksum's."""
+    loads = count(blocks, r"UBLKCP\.S\.G.*")
+    stores = count(blocks, r"UBLKCP\.G\.S.*")
+    expect((loads > 0) == (name != "bulk_write"), f"{loads} UBLKCP in")
+    expect((stores > 0) == (name != "bulk_read"), f"{stores} UBLKCP out")
+    plain = count(blocks, r"(LDG|STG)\..*")
+    expect(plain == 0, f"{plain} LDG or STG")
+    if name != "bulk_write":
+        waits = count(blocks, r"SYNCS\.PHASECHK.*")
+        expect(waits > 0, f"{waits} waits on barriers")
 
 
 def check_gemm(target, kind, blocks, expect):

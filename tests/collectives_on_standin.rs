@@ -178,7 +178,6 @@ fn one_gpu_has_nobody_to_talk_to() {
 #[test]
 fn a_call_that_fails_fails_its_case_and_the_next_ones_go_on() {
     for (fault, said) in [
-        ("ncclCommInitAll:1:error=2", "ncclCommInitAll returned ncclSystemError"),
         ("ncclGroupEnd:9:error=1", "ncclGroupEnd returned ncclUnhandledCudaError"),
         ("ncclAllGather:30:error=4", "ncclAllGather returned ncclInvalidArgument"),
         ("ncclCommGetAsyncError:5:error=3", "ncclCommGetAsyncError returned ncclInternalError"),
@@ -189,6 +188,15 @@ fn a_call_that_fails_fails_its_case_and_the_next_ones_go_on() {
         assert!(error.contains(said), "{fault}: {error}");
         assert_eq!(run.measurements().count(), run.outcomes.len() - 1, "{fault}");
     }
+}
+
+#[test]
+fn gpus_that_cannot_be_connected_are_tried_once() {
+    let (bench, run) = measured(&two(), &QUICK, "ncclCommInitAll:1+:error=2", 4);
+    let [Outcome::Failed { error, wrong_answer: false, .. }, rest @ ..] = &run.outcomes[..] else { panic!("{:?}", run.outcomes) };
+    assert!(error.contains("ncclCommInitAll returned ncclSystemError") && error.contains("/dev/shm"), "{error}");
+    assert_eq!(waivers(&run).len(), rest.len());
+    assert_eq!(bench.standin.trace().unwrap().unwrap().calls["ncclCommInitAll"], 1);
 }
 
 #[test]

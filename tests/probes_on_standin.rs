@@ -5,9 +5,13 @@ mod common;
 
 use common::truth::{reported, truth};
 use common::{Bench, stderr, stdout};
+use gpu_assay::calibrate::Calibration;
+use gpu_assay::catalog::Catalog;
+use gpu_assay::lang::Lang;
 use gpu_assay::measure::{DESIGN, GemmShape, Outcome, Waiver};
 use gpu_assay::probe::selftest::{self, Options, Verdict};
 use gpu_assay::record::Run;
+use gpu_assay::verdict::{Evidence, Expectation, Policy, Status, assess};
 use gpu_assay_standin::{FAULT, Standin, Trace};
 
 /// Largest error of a reported median where the scenario has no noise.
@@ -72,6 +76,44 @@ fn matrix_products_come_out_at_the_truth() {
             assert!(measurement.conditions.contains_key(condition), "{}: no {condition}", measurement.case);
         }
     }
+}
+
+#[test]
+fn bulk_copies_come_out_at_the_truth_and_the_faster_way_counts() {
+    let text = std::fs::read_to_string(Standin::scenarios().join("h200-1x.toml")).unwrap();
+    let faster = |share: f64| {
+        let bench = Bench::text(&text.replace("dram = {", &format!("dram = {{ bulk_share = {share},")));
+        let output = bench.run(&["measure", "dram", "bulk", "--time", "2 s", "-o", "r.json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let run = Run::read(&bench.result()).unwrap();
+        assert_true(&bench, &run);
+        let bulk: Vec<_> = run.measurements().filter(|measurement| measurement.case.family() == "bulk").collect();
+        assert!(bulk.len() >= 3 && bulk.iter().all(|measurement| measurement.conditions["access"] == "bulk"));
+        let calibration = Calibration::from_run(&run);
+        ["read", "copy", "write"].map(|name| calibration.gpus[0].dram[name].from[0].clone())
+    };
+    assert!(faster(1.04).iter().all(|case| case.starts_with("bulk.")), "the faster way is the memory's rate, by its name");
+    assert!(faster(0.96).iter().all(|case| case.starts_with("dram.")));
+}
+
+#[test]
+fn bulk_copies_that_go_wrong_are_waived_and_nothing_else_is() {
+    for (fault, said) in [("bulk_copy:1:corrupt", "1 of "), ("bulk_copy:9+:corrupt", "1 of "), ("bulk_read:1:corrupt", "checksum")] {
+        let bench = Bench::named("h200-1x");
+        let output = bench.command(&["measure", "bulk", "--time", "1 s", "-o", "r.json"]).env(FAULT, fault).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{fault}: {}", stderr(&output));
+        let run = Run::read(&bench.result()).unwrap();
+        let waived = run.outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Waived { case, waiver: Waiver::Unsupported { what } } => Some((case.mechanism(), what)),
+            _ => None,
+        });
+        let waived: Vec<_> = waived.collect();
+        let kernel = fault.split_once(':').unwrap().0.replace('_', ".");
+        assert!(!waived.is_empty() && waived.iter().all(|(name, what)| *name == kernel && what.contains(said)), "{fault}: {waived:?}");
+        assert_eq!(run.measurements().count(), run.outcomes.len() - waived.len(), "{fault}");
+    }
+    let bench = Bench::text(SMALL);
+    assert_eq!(bench.run(&["measure", "bulk", "-o", "r.json"]).status.code(), Some(3), "an older chip has none");
 }
 
 /// What became of the shapes that calibrate.
@@ -182,6 +224,18 @@ fn every_pair_of_eight_gpus_comes_out_at_its_own_link() {
     assert_eq!(assert_peers("h100-8x-nvswitch"), 56 * 5 + 28 * 2 + 8 * 2 + 2);
 }
 
+/// What the verdict says of all pairs at once.
+fn together(run: &Run) -> Status {
+    let (catalog, calibration, policy) = (Catalog::embedded().unwrap(), Calibration::from_run(run), Policy::default());
+    let expected = Expectation::parse("4x H100 SXM", &catalog).unwrap();
+    let evidence = Evidence { run, calibration: &calibration, others: &[], catalog: &catalog, expected: &expected, policy: &policy };
+    let assessment = assess(evidence, None, None, Lang::En);
+    let [check] = &assessment.checks.iter().filter(|check| check.id == "peer.together").collect::<Vec<_>>()[..] else {
+        panic!("{:?}", assessment.checks)
+    };
+    check.status
+}
+
 #[test]
 fn pairs_that_share_a_wire_show_it_when_all_copy_and_reads_are_the_same_as_writes() {
     let four = std::fs::read_to_string(Standin::scenarios().join("h100-8x-nvswitch.toml")).unwrap();
@@ -195,9 +249,11 @@ fn pairs_that_share_a_wire_show_it_when_all_copy_and_reads_are_the_same_as_write
         assert_eq!(bench.standin.trace().unwrap().unwrap().leaks(), []);
         let several = |measurement: &&gpu_assay::measure::Measurement| measurement.case.get("from").is_none();
         let rate = |measurement: &gpu_assay::measure::Measurement| (measurement.case.to_string(), reported(measurement).point / 1e9);
-        run.measurements().filter(several).map(rate).collect::<Vec<_>>()
+        (run.measurements().filter(several).map(rate).collect::<Vec<_>>(), together(&run))
     };
-    let (alone, shared) = (rates(&four), rates(&shared));
+    let ((alone, usual), (shared, told)) = (rates(&four), rates(&shared));
+    // One pair alone has the wire for itself.
+    assert_eq!((usual, told), (Status::Pass, Status::Warning));
     assert_eq!((alone.len(), shared.len()), (4 * 2 * 2 * 2 + 2, 4 * 2 * 2 * 2 + 2));
     for ((case, alone), (_, shared)) in alone.iter().zip(&shared) {
         let (kernel, all) = (case.contains("engine=sm"), case.starts_with("peer.all"));

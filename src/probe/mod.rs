@@ -4,6 +4,7 @@
 //! plain array, [`PROBES`], in the order a run takes them. A probe never prints and never fails the run: what cannot be done is waived with
 //! the reason, and what went wrong is an error that the run records as a failed case before it goes on.
 
+mod bulk;
 mod cache;
 mod collective;
 mod copy;
@@ -73,6 +74,8 @@ pub const PROBES: &[&dyn Probe] = &[
     &peer::Peer,
     &collective::Collective,
     &launch::Launch,
+    // A kernel that has run on few machines comes last: what it might do to the GPU is then nobody's business.
+    &bulk::Bulk,
     &host::Host,
     &storage::Storage,
 ];

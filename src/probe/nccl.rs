@@ -33,6 +33,8 @@ pub(super) struct Kept {
     clique: Option<Connected>,
     /// What hung, after which the GPUs may still be at it.
     hung: Option<String>,
+    /// GPUs that the library could not connect, and why: trying again for every case would take seconds each.
+    refused: Option<(Vec<u32>, String)>,
 }
 
 /// GPUs that are connected.
@@ -99,6 +101,9 @@ pub(super) fn connected(lab: &mut Lab<'_>, count: usize) -> Result<std::result::
     if let Some(connected) = lab.rig.collectives.clique.as_ref().filter(|connected| connected.gpus == gpus) {
         return Ok(Ok(connected.clone()));
     }
+    if let Some((_, why)) = lab.rig.collectives.refused.as_ref().filter(|(refused, _)| *refused == gpus) {
+        return Ok(Err(Waiver::Unsupported { what: format!("collectives of GPUs that could not be connected ({why})") }));
+    }
     let machine = lab.machine;
     let library = match lab.rig.collectives.library.get_or_insert_with(|| open(machine)) {
         Ok(library) => library.clone(),
@@ -106,7 +111,10 @@ pub(super) fn connected(lab: &mut Lab<'_>, count: usize) -> Result<std::result::
     };
     lab.rig.collectives.clique = None;
     let benches = gpus.iter().map(|index| lab.bench(*index)).collect::<Result<Vec<Bench>>>()?;
-    let connected = connect(&library, gpus, &benches).inspect_err(|error| lab.rig.collectives.note(error, true))?;
+    let connected = connect(&library, gpus.clone(), &benches).inspect_err(|error| {
+        lab.rig.collectives.note(error, true);
+        lab.rig.collectives.refused = Some((gpus, error.to_string()));
+    })?;
     lab.rig.collectives.clique = Some(connected.clone());
     Ok(Ok(connected))
 }

@@ -37,6 +37,14 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
     }
     let gpu = &scenario.gpus[axis("gpu").or(axis("from")).expect("a GPU")];
     match case.mechanism() {
+        bulk if bulk.starts_with("bulk.") => {
+            let rate = match bulk {
+                "bulk.read" => gpu.dram.read_gbs,
+                "bulk.write" => gpu.dram.write_gbs,
+                _ => gpu.dram.copy_gbs,
+            };
+            moved / (rate * gpu.dram.bulk_share * 1e9)
+        }
         "dram.read" => moved / (gpu.dram.read_gbs * 1e9),
         "dram.write" => moved / (gpu.dram.write_gbs * 1e9),
         "dram.copy" => moved / (gpu.dram.copy_gbs * 1e9),

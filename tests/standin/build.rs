@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Kernels in the common subset of CUDA C++ and C11.
-const SIMPLE: [&str; 5] = ["fill", "stream", "cache", "chase", "check"];
+const SIMPLE: [&str; 6] = ["bulk", "fill", "stream", "cache", "chase", "check"];
 
 fn main() {
     let here = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());

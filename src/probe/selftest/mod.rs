@@ -9,6 +9,7 @@
 //! structured, and nothing is printed: [`Report::is_right`] is the verdict.
 
 mod arithmetic;
+mod bulk;
 mod movement;
 
 use std::time::Duration;
@@ -101,7 +102,7 @@ pub fn run(machine: &Machine, gpus: &[u32], options: Options, heard: &mut dyn Fn
             heard(&check);
             report.checks.push(check);
         };
-        for exam in movement::EXAMS.iter().chain(arithmetic::EXAMS) {
+        for exam in movement::EXAMS.iter().chain(arithmetic::EXAMS).chain(bulk::EXAMS) {
             if stopped() {
                 return Err(Error::Interrupted);
             }

@@ -396,6 +396,9 @@ pub struct Dram {
     pub triad_gbs: f64,
     /// The copy engine, within one device.
     pub ce_copy_gbs: f64,
+    /// What bulk copies reach of the kernels' rates.
+    #[serde(default = "whole")]
+    pub bulk_share: f64,
 }
 
 /// True cache rate and latencies.
