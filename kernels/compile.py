@@ -33,6 +33,7 @@ FP8 = BF16 + ["gemm_fp8"]
 HOPPER = FP8 + ["gemm_hopper_bf16", "gemm_hopper_fp8"]
 # Chips whose mma.sync has FP8. No PTX: on others the driver would convert, and what is measured would be another rate.
 FP8_SYNC = FP8 + ["tensor_fp8"]
+BULK = ["bulk"]  # bulk copies: where memory is HBM
 
 # Which files each target gets. `sm_*` gives a cubin, `compute_*` gives PTX.
 TARGETS = {
@@ -40,9 +41,9 @@ TARGETS = {
     "sm_80": BF16,
     "sm_86": BF16,
     "sm_89": FP8_SYNC,
-    "sm_90a": HOPPER,
-    "sm_100a": FP8,
-    "sm_103a": FP8,
+    "sm_90a": HOPPER + BULK,
+    "sm_100a": FP8 + BULK,
+    "sm_103a": FP8 + BULK,
     "sm_120a": FP8_SYNC,
     "compute_75": SIMPLE,
     "compute_80": ["gemm_bf16", "tensor"],

@@ -194,6 +194,8 @@ def check_kernel(target, name, blocks):
         expect(count(blocks, r"LDG.*STRONG\.SYS.*") > 0, "reads past all caches")
     if name in RATES:
         check_rate(name, blocks, expect)
+    if name.startswith("bulk_"):
+        check_bulk(name, blocks, expect)
     if name.startswith("gemm_hopper_"):
         check_hopper(name.removeprefix("gemm_hopper_"), blocks, expect)
     elif name.startswith("gemm_"):
@@ -212,6 +214,19 @@ def check_rate(name, blocks, expect):
     expect(not others, f"nothing beside it {' '.join(others)}".rstrip())
     stores = count(blocks, r"STG.*")
     expect(stores == 1 and count(blocks, r"LDG.*") == 0, f"{stores} STG")
+
+
+def check_bulk(name, blocks, expect):
+    """Bulk copies (UBLKCP) in the direction meant, and no other access to device memory but a checksum's."""
+    loads = count(blocks, r"UBLKCP\.S\.G.*")
+    stores = count(blocks, r"UBLKCP\.G\.S.*")
+    expect((loads > 0) == (name != "bulk_write"), f"{loads} UBLKCP in")
+    expect((stores > 0) == (name != "bulk_read"), f"{stores} UBLKCP out")
+    plain = count(blocks, r"(LDG|STG)\..*")
+    expect(plain == 0, f"{plain} LDG or STG")
+    if name != "bulk_write":
+        waits = count(blocks, r"SYNCS\.PHASECHK.*")
+        expect(waits > 0, f"{waits} waits on barriers")
 
 
 def check_gemm(target, kind, blocks, expect):

@@ -242,7 +242,7 @@ fn errands<'a>(machine: &Machine, request: &Request<'a>, record: &mut Run) -> Ve
 }
 
 fn is_on_gpu(case: &Case) -> bool {
-    ["gpu", "from", "to"].iter().any(|axis| case.get(axis).is_some())
+    ["gpu", "from", "to", "gpus"].iter().any(|axis| case.get(axis).is_some())
 }
 
 /// Whether every GPU the case names is among those asked for.

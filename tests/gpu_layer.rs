@@ -10,7 +10,8 @@ use std::sync::Arc;
 use gpu_assay::error::{Error, Result};
 use gpu_assay::gpu::{
     Attribute, Chase, CublasLt, Driver, Empty, FillPattern, FillUniformBf16, GemmBf16, Gpu, Graph, HopperFormat, HopperKernel,
-    HopperOperands, HopperTile, LtFormat, SYMBOLS, Shape, Stream, StreamCopy, StreamTriad, VerifyPattern, prebuilt, select, survey,
+    HopperOperands, HopperTile, LtFormat, Nccl, NcclKind, NcclOperation, RankMemory, SYMBOLS, Shape, Stream, StreamCopy, StreamTriad,
+    VerifyPattern, prebuilt, select, survey,
 };
 use gpu_assay::measure::{Clock, GpuClock, Trial, Work};
 use gpu_assay::units::{Bytes, Seconds};
@@ -46,6 +47,76 @@ fn bench(bytes: Bytes) -> (Gpu, Stream, [gpu_assay::gpu::DeviceBuffer; 2]) {
     let stream = gpu.stream().unwrap();
     let buffers = [gpu.allocate(bytes).unwrap(), gpu.allocate(bytes).unwrap()];
     (gpu, stream, buffers)
+}
+
+/// The stand-in's NCCL, for the machine of this process.
+fn nccl() -> Nccl {
+    let folders = std::env::var("LD_LIBRARY_PATH").unwrap();
+    Nccl::open(&PathBuf::from(folders.split(':').next().unwrap()).join("libnccl.so.2")).unwrap()
+}
+
+/// As [`on`], on two small GPUs with NCCL, and with a fault.
+fn talking(test: &str, fault: &str, body: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    let scenario = include_str!("scenarios/sweep.toml").replace("[driver]", "[driver]\nnccl = 22703");
+    let standin = Standin::with_text(&scenario).unwrap();
+    let mut command = standin.command(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(INSIDE, "1").env(FAULT, fault);
+    let output = command.output().unwrap();
+    let text = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat();
+    assert!(output.status.success() && text.contains("1 passed"), "{test}:\n{text}");
+    assert_eq!(standin.trace().unwrap().unwrap().leaks(), [], "{test}");
+}
+
+fn both() -> [Gpu; 2] {
+    let driver = Driver::open().unwrap();
+    [0, 1].map(|ordinal| Gpu::open(&driver, ordinal).unwrap())
+}
+
+#[test]
+fn what_does_not_fit_the_ranks_is_refused_before_the_library_sees_it() {
+    talking("what_does_not_fit_the_ranks_is_refused_before_the_library_sees_it", "", || {
+        let (nccl, gpus) = (nccl(), both());
+        assert_eq!(nccl.version(), Some((2, 27, 3)));
+        for wrong in [&gpus[..1], &[gpus[0].clone(), gpus[0].clone()]] {
+            assert!(matches!(nccl.connect(wrong, Seconds(5.0)), Err(Error::Usage(_))));
+        }
+        let clique = nccl.connect(&gpus, Seconds(5.0)).unwrap();
+        let streams = [gpus[0].stream().unwrap(), gpus[1].stream().unwrap()];
+        let memory: Vec<_> = gpus.iter().flat_map(|gpu| [Bytes(64), Bytes(32)].map(|bytes| gpu.allocate(bytes).unwrap())).collect();
+        let rank = |stream: usize, send: usize, receive: usize| RankMemory {
+            stream: &streams[stream],
+            send: memory[send].view(),
+            receive: memory[receive].view(),
+        };
+        let refused = |operation, ranks: &[RankMemory<'_>]| match clique.enqueue(operation, NcclKind::Float, ranks) {
+            Err(Error::Usage(why)) => why,
+            other => panic!("{other:?}"),
+        };
+        use NcclOperation::{AllGather, AllReduce, ReduceScatter};
+        assert!(refused(AllReduce, &[rank(0, 0, 0)]).contains("expected 2 ranks but found 1"));
+        assert!(refused(AllReduce, &[rank(0, 0, 1), rank(1, 2, 3)]).contains("expected 64 bytes to send and 64 to receive"));
+        assert!(refused(AllGather, &[rank(0, 0, 1), rank(1, 2, 3)]).contains("and 128 to receive"));
+        assert!(refused(ReduceScatter, &[rank(1, 0, 1), rank(0, 2, 3)]).contains("stream and memory of GPU 0 for rank 0"));
+        assert!(refused(ReduceScatter, &[rank(0, 2, 3), rank(1, 0, 1)]).contains("stream and memory of GPU 0 for rank 0"));
+        assert!(!clique.is_aborted());
+        for (stream, buffer) in [(0, 0), (1, 2)] {
+            memory[buffer].write(&streams[stream], &[1.5f32; 16]).unwrap();
+        }
+        clique.enqueue(ReduceScatter, NcclKind::Float, &[rank(0, 0, 1), rank(1, 2, 3)]).unwrap();
+        clique.settle(&streams, Seconds(5.0)).unwrap();
+        assert_eq!(memory[3].read::<f32>(&streams[1], 8).unwrap(), [3.0; 8]);
+    });
+}
+
+#[test]
+fn connecting_that_hangs_is_given_up() {
+    talking("connecting_that_hangs_is_given_up", "ncclCommInitAll:1:hang=60", || {
+        let error = nccl().connect(&both(), Seconds(0.3)).unwrap_err();
+        assert!(error.to_string().starts_with("connecting GPUs 0, 1 by NCCL: it did not end within 0.3 s"), "{error}");
+    });
 }
 
 #[test]

@@ -13,7 +13,7 @@ use gpu_assay::gpu::{HopperFormat, HopperKernel, HopperTile};
 use half::{bf16, f16};
 use tempfile::TempDir;
 
-const SIMPLE: [&str; 8] = ["cache", "chase", "check", "empty", "fill", "fma", "gate", "stream"];
+const SIMPLE: [&str; 9] = ["bulk", "cache", "chase", "check", "empty", "fill", "fma", "gate", "stream"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -235,6 +235,12 @@ fn simple_kernels_answer_as_the_references_do() {
                     let end = chase_end(&ring, 5, 1003).unwrap();
                     assert_eq!(words32(bytes), [end, end]);
                 }
+                // Both found no word that differs, and both checksums are the same.
+                "bulk_copy" | "bulk_write" => assert_eq!(words64(bytes), [0, u64::MAX]),
+                "bulk_read" => {
+                    let sums = words32(bytes);
+                    assert!(sums[..4] == sums[4..] && sums[..4] != [0; 4], "{sums:?}");
+                }
                 "gate_open" => assert_eq!(words32(bytes), [0]),
                 "gate_shut" => assert_eq!(words32(bytes), [1]),
                 _ if name.starts_with("fill_") => check_fill(name, bytes),
@@ -254,7 +260,7 @@ fn simple_kernels_answer_as_the_references_do() {
                 }
             }
         }
-        assert_eq!(checked, 106, "results of {grid} blocks of {block}");
+        assert_eq!(checked, 106 + 3 * 3, "results of {grid} blocks of {block}");
         assert!(streams.is_empty(), "not checked: {:?}", streams.keys());
     }
 }

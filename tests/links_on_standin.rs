@@ -210,6 +210,50 @@ fn half_a_link_slows_what_goes_over_it_and_nothing_else() {
     the_guide_changes_where_two_gpus_talk(&whole, &half);
 }
 
+/// Two GPUs whose links have this share of their rate, and whose NCCL reaches this share of the links.
+fn talking(links: f64, share: f64) -> Bench {
+    let text = include_str!("scenarios/sweep.toml").replace("scale = 4096", "scale = 256");
+    let (rest, link) = text.split_once("[link_default]\n").unwrap();
+    let scaled = |line: &str| match line.split_once("_gbs = ") {
+        Some((name, rate)) => format!("{name}_gbs = {}", rate.parse::<f64>().unwrap() * links),
+        None => line.to_owned(),
+    };
+    let link: Vec<String> = link.lines().map(scaled).collect();
+    let rest = rest.replacen("[driver]", &format!("[driver]\nnccl = 22703\nnccl_share = {share:?}"), 1);
+    let text = format!("{rest}[link_default]\n{}\n", link.join("\n"));
+    let (bench, mut run) = measured(&text, &["--effort", "quick", "--time", "2 s", "memory", "peer", "collective"]);
+    // The stand-in has a small part of the board's memory, in which no job fits.
+    run.outcomes.retain(|outcome| outcome.case().mechanism() != "memory.allocatable");
+    std::fs::write(bench.result(), serde_json::to_vec(&run).unwrap()).unwrap();
+    bench
+}
+
+#[test]
+fn collectives_that_were_measured_decide_over_what_links_let_expect() {
+    let (whole, half, other_way) = (talking(1.0, 1.0), talking(1.0, 0.5), talking(0.5, 2.0));
+    let ddp = |gpus: u32| format!("train --model llama-3.2-1b --method full-mixed --parallel ddp --steps 100 --gpus {gpus}");
+    let zero = |gpus: u32| format!("train --model llama-3.2-1b --method full-mixed --parallel zero3 --steps 100 --gpus {gpus}");
+    let tensor = |gpus: u32| format!("infer --model llama-3.1-8b --tp {gpus}");
+    for alone in [ddp(1), zero(1), tensor(1)] {
+        assert_eq!(changed(&estimate(&whole, &alone), &estimate(&half, &alone)), [""; 0], "{alone}");
+    }
+    let (numbers, ratio) = slower(&estimate(&whole, &zero(2)), &estimate(&half, &zero(2)));
+    assert_eq!(numbers, [&COST[..], &TRAINING[..]].concat());
+    assert!((1.8..2.0).contains(&ratio), "{ratio}");
+    let (numbers, ratio) = slower(&estimate(&whole, &tensor(2)), &estimate(&half, &tensor(2)));
+    assert_eq!(numbers, [&COST[..], &SERVING[..]].concat());
+    assert!((1.5..2.0).contains(&ratio), "{ratio}");
+    let (numbers, _) = slower(&estimate(&whole, &ddp(2)), &estimate(&half, &ddp(2)));
+    assert!(numbers.iter().all(|name| COST.contains(&name.as_str()) || TRAINING.contains(&name.as_str())), "{numbers:?}");
+
+    // Half the links, and a library that makes twice as much of them: what was measured together is the same.
+    for job in [ddp(2), zero(2), tensor(2)] {
+        assert_eq!(changed(&estimate(&whole, &job), &estimate(&other_way, &job)), [""; 0], "{job}");
+    }
+    let told = estimate(&whole, &zero(2)).to_string();
+    assert!(told.contains("collective, 15 cases, up to 2 GPUs"), "{told}");
+}
+
 fn plans_change_where_two_gpus_talk(whole: &Bench, half: &Bench) {
     let plan =
         |bench, gpus: u32| json(bench, &format!("plan train --model llama-3.2-1b --method full-mixed --steps 1000 --gpus {gpus} {HERE}"));

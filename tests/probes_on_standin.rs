@@ -5,10 +5,14 @@ mod common;
 
 use common::truth::{reported, truth};
 use common::{Bench, stderr, stdout};
+use gpu_assay::calibrate::Calibration;
+use gpu_assay::catalog::Catalog;
+use gpu_assay::lang::Lang;
 use gpu_assay::gpu::HopperKernel;
 use gpu_assay::measure::{DESIGN, GemmShape, Outcome, Waiver};
 use gpu_assay::probe::selftest::{self, Options, Verdict};
 use gpu_assay::record::Run;
+use gpu_assay::verdict::{Evidence, Expectation, Policy, Status, assess};
 use gpu_assay_standin::scenario::ProductShape;
 use gpu_assay_standin::{FAULT, Standin, Trace};
 
@@ -234,6 +238,45 @@ fn zeros_run_faster_where_power_limits() {
     assert!(own.matmul_best("zeros").is_none() && own.matmul_best("bf16").unwrap().rate.value.0 < 275e12);
 }
 
+
+#[test]
+fn bulk_copies_come_out_at_the_truth_and_the_faster_way_counts() {
+    let text = std::fs::read_to_string(Standin::scenarios().join("h200-1x.toml")).unwrap();
+    let faster = |share: f64| {
+        let bench = Bench::text(&text.replace("dram = {", &format!("dram = {{ bulk_share = {share},")));
+        let output = bench.run(&["measure", "dram", "bulk", "--time", "2 s", "-o", "r.json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let run = Run::read(&bench.result()).unwrap();
+        assert_true(&bench, &run);
+        let bulk: Vec<_> = run.measurements().filter(|measurement| measurement.case.family() == "bulk").collect();
+        assert!(bulk.len() >= 3 && bulk.iter().all(|measurement| measurement.conditions["access"] == "bulk"));
+        let calibration = Calibration::from_run(&run);
+        ["read", "copy", "write"].map(|name| calibration.gpus[0].dram[name].from[0].clone())
+    };
+    assert!(faster(1.04).iter().all(|case| case.starts_with("bulk.")), "the faster way is the memory's rate, by its name");
+    assert!(faster(0.96).iter().all(|case| case.starts_with("dram.")));
+}
+
+#[test]
+fn bulk_copies_that_go_wrong_are_waived_and_nothing_else_is() {
+    for (fault, said) in [("bulk_copy:1:corrupt", "1 of "), ("bulk_copy:9+:corrupt", "1 of "), ("bulk_read:1:corrupt", "checksum")] {
+        let bench = Bench::named("h200-1x");
+        let output = bench.command(&["measure", "bulk", "--time", "1 s", "-o", "r.json"]).env(FAULT, fault).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{fault}: {}", stderr(&output));
+        let run = Run::read(&bench.result()).unwrap();
+        let waived = run.outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Waived { case, waiver: Waiver::Unsupported { what } } => Some((case.mechanism(), what)),
+            _ => None,
+        });
+        let waived: Vec<_> = waived.collect();
+        let kernel = fault.split_once(':').unwrap().0.replace('_', ".");
+        assert!(!waived.is_empty() && waived.iter().all(|(name, what)| *name == kernel && what.contains(said)), "{fault}: {waived:?}");
+        assert_eq!(run.measurements().count(), run.outcomes.len() - waived.len(), "{fault}");
+    }
+    let bench = Bench::text(SMALL);
+    assert_eq!(bench.run(&["measure", "bulk", "-o", "r.json"]).status.code(), Some(3), "an older chip has none");
+}
+
 /// What became of the shapes that calibrate.
 fn calibrating(run: &Run) -> Vec<&Outcome> {
     let shape = |outcome: &Outcome| {
@@ -324,6 +367,10 @@ fn assert_peers(scenario: &str) -> usize {
     let (bench, run) = measured(scenario, &["peer"]);
     for measurement in run.measurements() {
         let case = &measurement.case;
+        if case.get("from").is_none() {
+            assert!(measurement.conditions["pairs"].contains('→'), "{case}");
+            continue;
+        }
         let [from, to] = ["from", "to"].map(|axis| case.get_count(axis).unwrap() as usize);
         let route = if bench.standin.scenario().link(from, to).unwrap().p2p { "peer" } else { "host" };
         assert_eq!(measurement.conditions.get("route").map(String::as_str), Some(route), "{case}");
@@ -333,8 +380,53 @@ fn assert_peers(scenario: &str) -> usize {
 
 #[test]
 fn every_pair_of_eight_gpus_comes_out_at_its_own_link() {
-    // Per ordered pair write and read by both engines, and latency; per unordered pair both ways by both engines.
-    assert_eq!(assert_peers("h100-8x-nvswitch"), 56 * 5 + 28 * 2);
+    // Per ordered pair write and read by both engines, and latency; per unordered pair both ways by both engines; per GPU from and to all
+    // others; all pairs at once by both engines.
+    assert_eq!(assert_peers("h100-8x-nvswitch"), 56 * 5 + 28 * 2 + 8 * 2 + 2);
+}
+
+/// What the verdict says of all pairs at once.
+fn together(run: &Run) -> Status {
+    let (catalog, calibration, policy) = (Catalog::embedded().unwrap(), Calibration::from_run(run), Policy::default());
+    let expected = Expectation::parse("4x H100 SXM", &catalog).unwrap();
+    let evidence = Evidence { run, calibration: &calibration, others: &[], catalog: &catalog, expected: &expected, policy: &policy };
+    let assessment = assess(evidence, None, None, Lang::En);
+    let [check] = &assessment.checks.iter().filter(|check| check.id == "peer.together").collect::<Vec<_>>()[..] else {
+        panic!("{:?}", assessment.checks)
+    };
+    check.status
+}
+
+#[test]
+fn pairs_that_share_a_wire_show_it_when_all_copy_and_reads_are_the_same_as_writes() {
+    let four = std::fs::read_to_string(Standin::scenarios().join("h100-8x-nvswitch.toml")).unwrap();
+    let four = four.replace("count = 4", "count = 2").replace("[0, 1, 2, 3, 4, 5, 6, 7]", "[0, 1, 2, 3]").replace("spread = 0.08\n", "");
+    let shared = format!("{four}\n[[peer_switch]]\ngpus = [0, 1, 2, 3]\ngbs = 500.0\n");
+    let rates = |text: &str| {
+        let bench = Bench::text(text);
+        let output = bench.run(&["measure", "peer", "--effort", "standard", "--time", "2 s", "-o", "r.json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let run = Run::read(&bench.result()).unwrap();
+        assert_eq!(bench.standin.trace().unwrap().unwrap().leaks(), []);
+        let several = |measurement: &&gpu_assay::measure::Measurement| measurement.case.get("from").is_none();
+        let rate = |measurement: &gpu_assay::measure::Measurement| (measurement.case.to_string(), reported(measurement).point / 1e9);
+        (run.measurements().filter(several).map(rate).collect::<Vec<_>>(), together(&run))
+    };
+    let ((alone, usual), (shared, told)) = (rates(&four), rates(&shared));
+    // One pair alone has the wire for itself.
+    assert_eq!((usual, told), (Status::Pass, Status::Warning));
+    assert_eq!((alone.len(), shared.len()), (4 * 2 * 2 * 2 + 2, 4 * 2 * 2 * 2 + 2));
+    for ((case, alone), (_, shared)) in alone.iter().zip(&shared) {
+        let (kernel, all) = (case.contains("engine=sm"), case.starts_with("peer.all"));
+        let truth = match (all, kernel) {
+            (true, false) => 4.0 * 378.0,
+            (true, true) => 4.0 * 360.0,
+            (false, false) => 3.0 * 390.0,
+            (false, true) => 3.0 * 371.0,
+        };
+        assert!((alone / truth - 1.0).abs() < 0.005, "{case}: {alone} where the truth is {truth}");
+        assert!((shared / 500.0 - 1.0).abs() < 0.005, "{case}: {shared} of 500");
+    }
 }
 
 #[test]
@@ -360,7 +452,8 @@ fn a_gpu_with_more_peers_than_it_can_have_at_a_time_is_measured_pair_by_pair() {
     let output = bench.run(&arguments);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let run = Run::read(&bench.result()).unwrap();
-    assert_eq!((run.outcomes.len(), assert_true(&bench, &run)), (6 * 5 + 3 * 2, 6 * 5 + 3 * 2));
+    // Nobody reaches two at a time: one cannot write to all others, but all others to one.
+    assert_eq!((run.outcomes.len(), assert_true(&bench, &run)), (6 * 5 + 3 * 2 + 3 * 2 + 2, 6 * 5 + 3 * 2 + 3 + 2));
 
     let bench = limited(0);
     assert_eq!(bench.run(&arguments).status.code(), Some(3));

@@ -190,9 +190,15 @@ fn dram(source: &Source<'_>, gpu: &Gpu) -> BTreeMap<String, Figure<BytesPerSecon
     let index = u64::from(gpu.index);
     let honest = gpu.l2.known().map_or(Bytes(0), |l2| *l2 * CACHES);
     let ceiling = |name: &&str| {
-        let mechanism = format!("dram.{name}");
+        // Plain accesses and bulk copies: the faster is what the memory can do, and its case is named.
+        let mechanisms = [format!("dram.{name}"), format!("bulk.{name}")];
         let size = |m: &Measurement| m.case.get_bytes("bytes").unwrap_or(Bytes(u64::MAX));
-        let cases = || source.run.measurements().filter(|m| m.case.mechanism() == mechanism && m.case.get_count("gpu") == Some(index));
+        let cases = || {
+            source
+                .run
+                .measurements()
+                .filter(|m| mechanisms.iter().any(|name| name == m.case.mechanism()) && m.case.get_count("gpu") == Some(index))
+        };
         // Where so little memory could be used that no array is large enough, the largest is the best there is.
         let least_size = honest.min(cases().map(size).max()?);
         let rate = best(cases().filter(|m| size(m) >= least_size).filter_map(|m| source.bandwidth(m)))?;

@@ -55,6 +55,8 @@ pub struct Calibration {
     pub gpus: Vec<GpuCalibration>,
     /// One entry per ordered pair of GPUs between which anything was measured.
     pub peers: Vec<PeerLink>,
+    /// What GPUs take for what they do together, where that was measured.
+    pub collectives: Option<collective::CollectiveModel>,
     /// The processors and their memory.
     pub host: HostCalibration,
     /// The disk that was measured.
@@ -80,6 +82,7 @@ impl Calibration {
             simulated: run.simulated,
             gpus: run.machine.gpus.iter().map(|gpu| GpuCalibration::new(&source, gpu)).collect(),
             peers: peer::links(&source),
+            collectives: collective::record::measured(&source),
             host: HostCalibration::new(&source),
             storage: StorageCalibration::new(&source),
             fitted: models::Kept::default(),

@@ -129,6 +129,13 @@ kernels! {
         b: In<'a, Float4> = vectors, c: In<'a, Float4> = vectors, a: Out<'a, Float4> = vectors, vectors: u64, s: f32,
     }
 
+    /// As [`StreamRead`], by bulk copies into shared memory.
+    "bulk" bulk_read = BulkRead<'a> { a: In<'a, Float4> = vectors, vectors: u64, sink: Out<'a, u32> = 4 }
+    /// As [`StreamWrite`], by bulk copies from shared memory.
+    "bulk" bulk_write = BulkWrite<'a> { a: Out<'a, Float4> = vectors, vectors: u64, value: f32 }
+    /// As [`StreamCopy`], by bulk copies through shared memory.
+    "bulk" bulk_copy = BulkCopy<'a> { a: In<'a, Float4> = vectors, c: Out<'a, Float4> = vectors, vectors: u64 }
+
     /// Every block reads all of `a` `repeats` times.
     "cache" cache_read = CacheRead<'a> { a: In<'a, Float4> = vectors, vectors: u64, repeats: u32, sink: Out<'a, u32> = 4 }
 

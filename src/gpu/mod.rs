@@ -38,6 +38,8 @@ mod hopper;
 mod kernel;
 mod kernels;
 mod memory;
+mod nccl;
+mod nccl_api;
 mod peer;
 mod pinned;
 pub mod prebuilt;
@@ -60,6 +62,8 @@ pub use hopper::{HopperFormat, HopperKernel, HopperOperands, HopperTile, PROVEN_
 pub use kernel::{Argument, Arguments, Kernel, MOST_ARGUMENTS, Parameter, Shape};
 pub use kernels::*;
 pub use memory::DeviceBuffer;
+pub use nccl::{Clique, Nccl, NcclKind, NcclOperation, RankMemory};
+pub use nccl_api::NCCL_SYMBOLS;
 pub use peer::PeerAccess;
 pub use pinned::{HostView, HostViewMut, PinnedBuffer, Registered};
 pub use select::select;

@@ -1,4 +1,4 @@
-//! The shapes of matrix products, and those that a calibration measures.
+//! The shapes of matrix products and the sizes of messages, and those that a calibration measures.
 //!
 //! The probe that times them and the model that is fitted to the times stand at different places of the road: what both go by stands here.
 
@@ -110,6 +110,11 @@ pub const DESIGN: [GemmShape; 64] = [
     shape(8_576, 544, 1_152),
     shape(9_344, 8_832, 1_536),
 ];
+
+/// The sizes of messages from which the time of a collective of any size is predicted, for each operation and number of GPUs: the latency at
+/// one end, the rate at the other, and every factor of four where libraries change from one protocol to the next.
+pub const MESSAGES: [Bytes; 8] =
+    [Bytes(512), Bytes::kib(16), Bytes::kib(64), Bytes::kib(256), Bytes::mib(1), Bytes::mib(4), Bytes::mib(16), Bytes::mib(512)];
 
 const fn shape(m: u64, n: u64, k: u64) -> GemmShape {
     GemmShape { m, n, k }

@@ -21,7 +21,7 @@ mod trace;
 
 pub use case::{Case, ParseCaseError, Value};
 pub use clock::{Clock, HostClock, ScriptedClock};
-pub use design::{DESIGN, GemmShape};
+pub use design::{DESIGN, GemmShape, MESSAGES};
 pub use gpu_clock::GpuClock;
 pub use measurement::{Measurement, Observation, Outcome, Partner, Rejection, RejectionReason, StopReason, TelemetrySpan, Waiver, Work};
 pub use sampler::{Plan, sample};

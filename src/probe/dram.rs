@@ -21,7 +21,9 @@ use super::facts::{gpu_on, l2, memory_ceiling, needs_gpu, power_of_two_below, si
 use super::rig::{Bench, VECTOR, operation, too_large};
 use super::{Effort, Lab, Probe};
 use crate::error::Result;
-use crate::gpu::{DeviceBuffer, FillUniformF32, StreamAdd, StreamCopy, StreamRead, StreamScale, StreamTriad, StreamWrite};
+use crate::gpu::{
+    BulkCopy, BulkRead, BulkWrite, DeviceBuffer, FillUniformF32, StreamAdd, StreamCopy, StreamRead, StreamScale, StreamTriad, StreamWrite,
+};
 use crate::machine::{Gpu, Machine};
 use crate::measure::{Case, Outcome, Trial, Waiver, Work};
 use crate::units::Bytes;
@@ -38,8 +40,17 @@ const WRITTEN: u8 = 0x3f;
 /// The `dram` probe.
 pub(super) struct Dram;
 
+/// How a kernel reaches memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operation {
+pub(super) enum Access {
+    /// Loads and stores of 16 bytes by each thread.
+    Vectors,
+    /// Bulk copies through shared memory, of which there are fewer operations.
+    Bulk,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
     Read,
     Write,
     Copy,
@@ -84,13 +95,16 @@ impl Operation {
 /// arrays are for devices that have no room for that.
 const AMPLE_CACHES: u64 = 16;
 
-/// Sizes of one array: 1 GiB where that is ample and 4 GiB, or what fits, rounded down to an eighth of a power of two: a small device with a large cache may not
+/// Sizes of one array: 1 GiB where that is ample and 4 GiB, a third of what may be used where there is time, or what fits, rounded down to an eighth of a power of two: a small device with a large cache may not
 /// have room for the next power.
-fn sizes(gpu: &Gpu, effort: Effort) -> Vec<Bytes> {
+pub(super) fn sizes(gpu: &Gpu, effort: Effort) -> Vec<Bytes> {
     let room = usable(gpu) / ARRAYS;
     let fitting = [Bytes::gib(1), Bytes::gib(4)].into_iter().filter(|bytes| *bytes <= room && *bytes >= l2(gpu) * AMPLE_CACHES);
-    let fitting: Vec<Bytes> = fitting.take(if effort == Effort::Quick { 1 } else { 2 }).collect();
+    let mut fitting: Vec<Bytes> = fitting.take(if effort == Effort::Quick { 1 } else { 2 }).collect();
     if !fitting.is_empty() {
+        let most = room.round_down_to(power_of_two_below(room) / 8);
+        // Memory at its far end may be slower, or not there.
+        fitting.extend((effort == Effort::Thorough && fitting.iter().all(|size| most > *size)).then_some(most));
         return fitting;
     }
     let room = room.min(Bytes::gib(4));
@@ -127,28 +141,28 @@ impl Probe for Dram {
         let bytes = size(case, "bytes")?;
         let name = operation(case)?;
         let operation = Operation::ALL.into_iter().find(|operation| operation.name() == name).ok_or_else(|| unknown(case))?;
-        let needed = bytes.max(l2(gpu) * CACHES) * ARRAYS;
+        let needed = needed(gpu, bytes);
         if needed > usable(gpu) || bytes < l2(gpu) * CACHES {
             return Ok(too_large(case, needed, usable(gpu)));
         }
         let bench = lab.bench(gpu.index)?;
-        let mut trial = Streaming::new(&bench, operation, bytes, lab)?;
+        let mut trial = Streaming::new(&bench, operation, Access::Vectors, bytes, lab)?;
         let plan = lab.plan(1.0).with_bandwidth_ceiling(memory_ceiling(gpu));
-        let conditions = [
-            ("engine", "sm".into()),
-            ("access", "16 bytes".into()),
-            ("data", operation.data().into()),
-            ("seed", lab.seed.to_string()),
-            ("rotation", "none: arrays exceed the cache".into()),
-        ];
+        let conditions = trial.conditions();
         lab.time_gated(case, gpu.index, &bench, &mut trial, &plan, conditions)
     }
 }
 
+/// Memory that a case with arrays of `bytes` takes: arrays that a cache could hold make no case.
+pub(super) fn needed(gpu: &Gpu, bytes: Bytes) -> Bytes {
+    bytes.max(l2(gpu) * CACHES) * ARRAYS
+}
+
 /// One operation over its arrays.
-struct Streaming {
+pub(super) struct Streaming {
     bench: Bench,
     operation: Operation,
+    access: Access,
     arrays: [DeviceBuffer; ARRAYS as usize],
     sink: DeviceBuffer,
     vectors: u64,
@@ -158,12 +172,13 @@ struct Streaming {
 }
 
 impl Streaming {
-    fn new(bench: &Bench, operation: Operation, bytes: Bytes, lab: &mut Lab<'_>) -> Result<Self> {
+    pub(super) fn new(bench: &Bench, operation: Operation, access: Access, bytes: Bytes, lab: &mut Lab<'_>) -> Result<Self> {
         let array = || bench.gpu.allocate(bytes);
         let checksum = if operation == Operation::Read { lab.rig.checksum(bytes.0 / 8, lab.seed) } else { [0; 4] };
         let trial = Self {
             bench: bench.clone(),
             operation,
+            access,
             arrays: [array()?, array()?, array()?],
             sink: bench.gpu.allocate_elements::<u32>(4)?,
             vectors: bytes.0 / VECTOR.0,
@@ -173,6 +188,18 @@ impl Streaming {
         };
         trial.prepare()?;
         Ok(trial)
+    }
+
+    /// How it is done, for the record.
+    pub(super) fn conditions(&self) -> [(&'static str, String); 5] {
+        let access = if self.access == Access::Bulk { "bulk" } else { "16 bytes" };
+        [
+            ("engine", "sm".into()),
+            ("access", access.into()),
+            ("data", self.operation.data().into()),
+            ("seed", self.seed.to_string()),
+            ("rotation", "none: arrays exceed the cache".into()),
+        ]
     }
 
     /// Fill what is read, and clear what is written so that an earlier right answer cannot pass for this one.
@@ -198,9 +225,13 @@ impl Streaming {
     fn once(&self) -> Result<()> {
         let Self { bench, arrays: [a, b, c], vectors, .. } = self;
         let vectors = *vectors;
+        let value = f32::from_ne_bytes([WRITTEN; 4]);
         match self.operation {
+            Operation::Read if self.access == Access::Bulk => bench.launch(&BulkRead { a: a.input(), vectors, sink: self.sink.output() }),
+            Operation::Write if self.access == Access::Bulk => bench.launch(&BulkWrite { a: a.output(), vectors, value }),
+            Operation::Copy if self.access == Access::Bulk => bench.launch(&BulkCopy { a: a.input(), c: c.output(), vectors }),
             Operation::Read => bench.launch(&StreamRead { a: a.input(), vectors, sink: self.sink.output() }),
-            Operation::Write => bench.launch(&StreamWrite { a: a.output(), vectors, value: f32::from_ne_bytes([WRITTEN; 4]) }),
+            Operation::Write => bench.launch(&StreamWrite { a: a.output(), vectors, value }),
             Operation::Copy => bench.launch(&StreamCopy { a: a.input(), c: c.output(), vectors }),
             Operation::Scale => bench.launch(&StreamScale { c: c.input(), b: b.output(), vectors, s: 1.5 }),
             Operation::Add => bench.launch(&StreamAdd { a: a.input(), b: b.input(), c: c.output(), vectors }),
@@ -262,6 +293,7 @@ mod tests {
         let large = gpu(0, Bytes::gib(80), Bytes::mib(50));
         assert_eq!(sizes(&large, Effort::Quick), [Bytes::gib(1)]);
         assert_eq!(sizes(&large, Effort::Standard), [Bytes::gib(1), Bytes::gib(4)]);
+        assert_eq!(sizes(&large, Effort::Thorough), [Bytes::gib(1), Bytes::gib(4), Bytes::gib(14)], "three arrays in 48 GiB, and some");
         let cached = gpu(0, Bytes::gib(180), Bytes::mib(126));
         assert_eq!(sizes(&cached, Effort::Quick), [Bytes::gib(4)], "1 GiB is only eight times this cache");
         assert_eq!(sizes(&cached, Effort::Standard), [Bytes::gib(4)]);

@@ -4,7 +4,9 @@
 //! plain array, [`PROBES`], in the order a run takes them. A probe never prints and never fails the run: what cannot be done is waived with
 //! the reason, and what went wrong is an error that the run records as a failed case before it goes on.
 
+mod bulk;
 mod cache;
+mod collective;
 mod copy;
 mod dram;
 mod facts;
@@ -15,6 +17,7 @@ mod launch;
 mod lt;
 mod matmul;
 mod memory;
+mod nccl;
 mod operands;
 mod pattern;
 mod peer;
@@ -84,8 +87,11 @@ pub const PROBES: &[&dyn Probe] = &[
     &tensor::Tensor,
     &copy::Copy,
     &peer::Peer,
+    &collective::Collective,
     &launch::Launch,
     &sustained::Sustained,
+    // A kernel that has run on few machines comes last: what it might do to the GPU is then nobody's business.
+    &bulk::Bulk,
     &host::Host,
     &storage::Storage,
 ];

@@ -9,6 +9,8 @@
 //! | `both` | both ways at once, the bytes of both count | each GPU writes into the other |
 //! | `latency` | one index at a time, each load waiting for the one before | a kernel on `from`, reading the memory of `to` |
 //!
+//! Copies between more than two at once are told of in [`several`].
+//!
 //! `engine=ce` is the copy engine, `engine=sm` a kernel that reads one memory and writes the other. They differ, and in both directions, and a
 //! fabric that is slower one way than the other is a finding. Where the driver denies peer access, a kernel cannot reach the other memory
 //! and its cases are waived; the copy engine goes through the host, and the case says so; it is timed without a gate. Without an NVSwitch
@@ -17,6 +19,8 @@
 //!
 //! The data is an address-dependent pattern, and every word of what arrived is compared: links have been seen that are fast and wrong. An
 //! error that came and went, under later copies into the same place, is not seen.
+
+mod several;
 
 use super::facts::{gpu_on, l2, needs_gpu, power_of_two_below, size, unknown, usable};
 use super::rig::{Bench, EventClock, VECTOR, operation, too_large, waived};
@@ -99,7 +103,7 @@ impl Probe for Peer {
     }
 
     fn about(&self) -> &'static str {
-        "copies between every ordered pair of GPUs, by copy engine and by kernel, one way and both ways; latency"
+        "copies between every ordered pair of GPUs, by copy engine and by kernel, one way and both ways; latency; all to one, one to all, all pairs"
     }
 
     fn needs(&self, machine: &Machine) -> Result<(), Waiver> {
@@ -130,6 +134,7 @@ impl Probe for Peer {
                 cases.push(case("latency", "sm", RING));
             }
         }
+        cases.extend(several::cases(machine, effort));
         cases
     }
 
@@ -138,14 +143,17 @@ impl Probe for Peer {
     }
 
     fn run(&self, case: &Case, lab: &mut Lab<'_>) -> Result<Outcome> {
-        let (from, to) = (gpu_on(lab.machine, case, "from")?, gpu_on(lab.machine, case, "to")?);
-        let bytes = size(case, "bytes")?;
         let name = operation(case)?;
         let engine = match case.get_word("engine") {
             Some("ce") => Engine::Copy,
             Some("sm") => Engine::Kernel,
             _ => return Err(unknown(case)),
         };
+        if matches!(name, "gather" | "scatter" | "all") {
+            return several::run(case, engine, lab);
+        }
+        let (from, to) = (gpu_on(lab.machine, case, "from")?, gpu_on(lab.machine, case, "to")?);
+        let bytes = size(case, "bytes")?;
         let room = usable(from).min(usable(to)) / 2;
         if bytes > room {
             return Ok(too_large(case, bytes, room));

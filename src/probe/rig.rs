@@ -52,6 +52,8 @@ pub struct Rig {
     /// cublasLt, opened for the `matmul` probe on one GPU at a time, or why it does not open: loading it anew for every case would take longer
     /// than the case.
     pub(super) library: Option<(u32, std::result::Result<CublasLt, Waiver>)>,
+    /// NCCL, and the GPUs that it connects.
+    pub(super) collectives: super::nccl::Kept,
 }
 
 /// One opened GPU and a stream on it. Clones are the same.
@@ -113,6 +115,7 @@ impl Rig {
     pub fn tidy(&mut self) {
         self.operands.clear();
         self.library = None;
+        self.collectives.tidy();
     }
 
     /// Let the GPU with index `from` access the memory of `to`, until the GPUs are closed or another pair needs the room.
@@ -133,6 +136,11 @@ impl Rig {
             self.peers.insert((from, to), access);
         }
         Ok(())
+    }
+
+    /// Whether the GPU with index `from` has the access to the memory of `to` that [`Self::connect`] gave it.
+    pub(super) fn is_connected(&self, from: u32, to: u32) -> bool {
+        self.peers.contains_key(&(from, to))
     }
 
     /// The xor of the words of a pattern, as [`checksum`]; remembered, because every GPU of a machine reads the same pattern.
@@ -239,6 +247,14 @@ impl Bench {
         Ok(Self { stream: gpu.stream()?, gpu, shapes: Rc::default() })
     }
 
+    /// The same GPU with another stream, for work beside this one's.
+    ///
+    /// # Errors
+    /// As [`Gpu::stream`].
+    pub(super) fn beside(&self) -> Result<Self> {
+        Ok(Self { stream: self.gpu.stream()?, ..self.clone() })
+    }
+
     /// Launch a kernel whose threads stride over their data, on as many blocks as run at once.
     ///
     /// # Errors
@@ -284,7 +300,15 @@ impl Bench {
     /// # Errors
     /// As [`Stream::launch`].
     pub(super) fn verify_equal(&self, a: &DeviceBuffer, b: &DeviceBuffer) -> Result<Option<String>> {
-        let (a, b) = (a.view::<u64>(), b.view::<u64>());
+        self.verify_same(a.view(), b.view())
+    }
+
+    /// The same for two pieces of memory.
+    ///
+    /// # Errors
+    /// As [`Stream::launch`].
+    pub(super) fn verify_same(&self, a: View<'_, u8>, b: View<'_, u8>) -> Result<Option<String>> {
+        let (a, b) = (a.cast::<u64>()?, b.cast::<u64>()?);
         let words = a.len();
         self.count_wrong(words, |errors, first_bad| self.launch(&VerifyEqual { a: a.into(), b: b.into(), words, errors, first_bad }))
     }

@@ -6,7 +6,7 @@ use super::inquiry::{Evidence, Inquiry};
 use super::policy::Policy;
 use super::reference::Rate;
 use super::{
-    About, Assessment, Check, Effective, Finding, Reading, Status, Verdict, health, host, identity, kind, links, speed, sustained,
+    About, Assessment, Check, Effective, Finding, Reading, Status, Verdict, collectives, health, host, identity, kind, links, speed, sustained,
 };
 use crate::calibrate::GpuCalibration;
 use crate::figure::{Figure, Quantity};
@@ -21,6 +21,7 @@ pub fn assess(evidence: Evidence<'_>, price: Option<Usd>, today: Option<Date>, l
     identity::ask(&mut inquiry);
     health::ask(&mut inquiry);
     links::ask(&mut inquiry);
+    collectives::ask(&mut inquiry);
     speed::ask(&mut inquiry);
     sustained::ask(&mut inquiry);
     host::ask(&mut inquiry);

@@ -214,7 +214,9 @@ fn answers(inquiry: &mut Inquiry<'_>) {
                 let about = subject(outcome);
                 let id = match (about, case.mechanism()) {
                     (About::Pair(..), _) => "peer.contents",
+                    (_, mechanism) if mechanism.starts_with("peer.") => "peer.contents",
                     (_, "memory.pattern") => "memory.pattern",
+                    (_, mechanism) if mechanism.starts_with("collective.") => "collective.contents",
                     _ => "answers",
                 };
                 Some((id, about, format!("{case}: {error}")))
@@ -253,13 +255,15 @@ pub(super) fn subject(outcome: &Outcome) -> About {
 
 /// Cases that failed without an answer. Errors that name broken hardware are failures; others may be anybody's.
 fn measured(inquiry: &mut Inquiry<'_>) {
-    const BROKEN: [&str; 6] = [
+    const BROKEN: [&str; 7] = [
         "CUDA_ERROR_ECC_UNCORRECTABLE",
         "CUDA_ERROR_NVLINK_UNCORRECTABLE",
         "CUDA_ERROR_HARDWARE_STACK_ERROR",
         "CUDA_ERROR_CONTAINED",
         "CUDA_ERROR_EXTERNAL_DEVICE",
         "GPU is lost",
+        // A collective that hangs.
+        "by NCCL: it did not end",
     ];
     let run = inquiry.evidence.run;
     let failed: Vec<(About, String)> = run

@@ -249,6 +249,21 @@ pub const KINDS: &[Kind] = kinds! {
         wrong "direct copies are slower than through the host" "직접 복사가 호스트 경유보다 느립니다",
         remedy "ask the provider to turn ACS off or the IOMMU to passthrough; until then NCCL_P2P_DISABLE=1 is faster" "ACS 끄기나 IOMMU 패스스루를 요청하고, 그때까지 NCCL_P2P_DISABLE=1을 쓰세요",
         say "{about} copies directly at {seen}, slower than through the host ({expected}): ACS or the IOMMU redirects peer-to-peer traffic.";
+    "peer.together", Some("DCGM_FR_LOW_BANDWIDTH"), No,
+        asks "copies between GPUs while all pairs copy" "모든 GPU 쌍이 동시에 복사할 때의 속도",
+        wrong "pairs of GPUs share what joins them" "GPU 쌍들이 연결을 나눠 씁니다",
+        remedy "expect this when all GPUs exchange data at once, or ask for a machine with links of their own" "모든 GPU가 함께 데이터를 주고받을 때 느려집니다. 링크를 나누지 않는 장비를 요구하세요",
+        say "{about} copies {seen} between all pairs of GPUs at once; alone they add up to {expected}.";
+    "collective.contents", None, No,
+        asks "collectives of all GPUs arrive as they were sent" "집단 통신 내용",
+        wrong "collectives of all GPUs arrive damaged" "집단 통신이 손상됩니다",
+        remedy "try NCCL_P2P_DISABLE=1 and another version of NCCL; if neither mends it, ask for another machine" "NCCL_P2P_DISABLE=1과 다른 NCCL 버전을 시험하고, 낫지 않으면 다른 장비를 요구하세요",
+        say "{about} damages data in NCCL's collectives: {seen}.";
+    "collective.rate", Some("DCGM_FR_LOW_BANDWIDTH"), No,
+        asks "collectives of all GPUs at the rate of their links" "집단 통신 속도",
+        wrong "collectives are far slower than the links" "집단 통신이 링크보다 훨씬 느립니다",
+        remedy "run with NCCL_DEBUG=INFO to see which way it takes; give the container its shared memory and the PCI topology" "NCCL_DEBUG=INFO로 경로를 확인하고, 컨테이너에 공유 메모리와 PCI 토폴로지를 주세요",
+        say "{about} reaches {seen} of bus bandwidth in all-reduce over all GPUs; {expected} is usual over its links.";
     "dram", Some("DCGM_FR_MEMORY_BANDWIDTH"), Yes,
         asks "its memory bandwidth" "메모리 대역폭",
         wrong "its memory is slow" "메모리가 느립니다",

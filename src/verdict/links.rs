@@ -22,6 +22,7 @@ pub(super) fn ask(inquiry: &mut Inquiry<'_>) {
     together(inquiry);
     access(inquiry);
     peers(inquiry);
+    pairs_together(inquiry);
 }
 
 /// Copies from the host while all other GPUs copy too, beside those that were alone. Shared switches are how many machines are built, so this
@@ -40,6 +41,27 @@ fn together(inquiry: &mut Inquiry<'_>) {
             Band { reference, warning: 0.80 * reference, failure: 0.0, unit: BytesPerSecond::UNIT, basis: Basis::MeasuredHere, from };
         inquiry.rate("copy.together", About::Gpu(gpu.index), &Figure::<BytesPerSecond>::measured(rate, case), band);
     }
+}
+
+/// Copies between the pairs of `peer.all` at once, beside what each pair copies both ways alone. Like [`together`] this only warns.
+fn pairs_together(inquiry: &mut Inquiry<'_>) {
+    let calibration = inquiry.evidence.calibration;
+    let alone = |from: u32, to: u32| {
+        let both = |from, to| calibration.peer(from, to).and_then(|link| link.copy_engine.both.as_ref());
+        both(from, to).or_else(|| both(to, from)).map(|rate| rate.value.0)
+    };
+    let of_engine = |one: &&Measurement| one.case.get_word("engine") == Some("ce");
+    let Some(one) = inquiry.evidence.run.of("peer.all").find(of_engine) else { return };
+    // Each pair is listed in both orders.
+    let pairs = one.conditions.get("pairs").map(String::as_str).unwrap_or_default().split(' ').step_by(2);
+    let pairs = pairs.filter_map(|pair| pair.split_once('→').and_then(|(from, to)| from.parse().ok().zip(to.parse().ok())));
+    let rates: Option<Vec<f64>> = pairs.map(|(from, to)| alone(from, to)).collect();
+    let Some(reference) = rates.map(|rates| rates.iter().sum::<f64>()).filter(|sum| *sum > 0.0) else { return };
+    let Some(rate) = one.bandwidth() else { return };
+    let from = vec!["peer.both of each of the pairs".to_owned()];
+    let band = Band { reference, warning: 0.80 * reference, failure: 0.0, unit: BytesPerSecond::UNIT, basis: Basis::MeasuredHere, from };
+    let measured = Figure::<BytesPerSecond>::measured(rate, one.case.to_string());
+    inquiry.rate("peer.together", About::Machine, &measured, band);
 }
 
 fn pcie(inquiry: &mut Inquiry<'_>, gpu: &Gpu) {

@@ -16,6 +16,7 @@
 mod assess;
 #[cfg(test)]
 mod assess_tests;
+mod collectives;
 mod compare;
 mod expectation;
 mod health;

@@ -29,8 +29,22 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
     let moved = measurement.work.moved.as_f64();
     let steps = measurement.work.steps as f64;
     let own = case.get_word("engine") == Some("own");
+    if let Some(operation) = case.mechanism().strip_prefix("collective.") {
+        return collective(scenario, operation, axis("gpus").expect("GPUs"), moved);
+    }
+    if let "peer.gather" | "peer.scatter" | "peer.all" = case.mechanism() {
+        return several(scenario, measurement);
+    }
     let gpu = &scenario.gpus[axis("gpu").or(axis("from")).expect("a GPU")];
     match case.mechanism() {
+        bulk if bulk.starts_with("bulk.") => {
+            let rate = match bulk {
+                "bulk.read" => gpu.dram.read_gbs,
+                "bulk.write" => gpu.dram.write_gbs,
+                _ => gpu.dram.copy_gbs,
+            };
+            moved / (rate * gpu.dram.bulk_share * 1e9)
+        }
         "dram.read" => moved / (gpu.dram.read_gbs * 1e9),
         "dram.write" => moved / (gpu.dram.write_gbs * 1e9),
         "dram.copy" => moved / (gpu.dram.copy_gbs * 1e9),
@@ -117,6 +131,42 @@ fn pipe(gpu: &Gpu, case: &Case) -> f64 {
         ("tensor.fp64", "fma") => pipes.fma_fp64_tflops,
         other => panic!("no truth for {other:?}"),
     }
+}
+
+/// Time of copies between several GPUs at once: that of the slowest, as pairs share nothing.
+fn several(scenario: &Scenario, measurement: &Measurement) -> f64 {
+    let case = &measurement.case;
+    let kernel = case.get_word("engine") == Some("sm");
+    let pairs = measurement.conditions["pairs"].split(' ').map(|pair| {
+        let (from, to) = pair.split_once('→').expect("from where to where");
+        (from.parse::<usize>().expect("a GPU"), to.parse::<usize>().expect("a GPU"))
+    });
+    let pairs: Vec<(usize, usize)> = pairs.collect();
+    let bytes = measurement.work.moved.as_f64() / pairs.len() as f64;
+    let wire = |from, to| one_way(&scenario.link(from, to).expect("two GPUs"), kernel);
+    let times = pairs.iter().map(|(from, to)| match case.mechanism() {
+        "peer.all" => both_ways([wire(*from, *to), wire(*to, *from)], bytes),
+        _ => wire(*from, *to).seconds(bytes),
+    });
+    times.fold(0.0, f64::max)
+}
+
+/// Time of an operation of the first GPUs by NCCL, of which each sends so many bytes: the stand-in's law.
+fn collective(scenario: &Scenario, operation: &str, gpus: usize, sent: f64) -> f64 {
+    let n = gpus as f64;
+    let hops = match operation {
+        "all_reduce" => 2.0 * (n - 1.0),
+        "all_gather" | "reduce_scatter" | "broadcast" => n - 1.0,
+        "all_to_all" => n.log2(),
+        "send_receive" => 1.0,
+        other => panic!("no truth for {other}"),
+    };
+    let pairs = (0..gpus).flat_map(|from| (0..gpus).map(move |to| (from, to))).filter_map(|(from, to)| scenario.link(from, to));
+    let (rate, latency) = pairs.fold((f64::INFINITY, 0.0f64), |(rate, latency), link| {
+        (rate.min(if link.p2p { link.sm_both_gbs } else { link.staged_both_gbs }), latency.max(link.latency_us))
+    });
+    let kernel = scenario.gpus[..gpus].iter().map(|gpu| gpu.launch.kernel_us).fold(0.0, f64::max);
+    (kernel + hops * latency) * 1e-6 + sent / (rate * scenario.driver.nccl_share * 1e9)
 }
 
 /// One dependent load in a ring of this size.

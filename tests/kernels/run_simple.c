@@ -29,6 +29,9 @@ void stream_copy(const float4*, float4*, unsigned long long);
 void stream_scale(const float4*, float4*, unsigned long long, float);
 void stream_add(const float4*, const float4*, float4*, unsigned long long);
 void stream_triad(const float4*, const float4*, float4*, unsigned long long, float);
+void bulk_read(const float4*, unsigned long long, unsigned int*);
+void bulk_write(float4*, unsigned long long, float);
+void bulk_copy(const float4*, float4*, unsigned long long);
 void cache_read(const float4*, unsigned long long, unsigned int, unsigned int*);
 void chase(const unsigned int*, unsigned int, unsigned long long, unsigned int*, unsigned long long*);
 void chase_l2(const unsigned int*, unsigned int, unsigned long long, unsigned int*, unsigned long long*);
@@ -141,6 +144,28 @@ static void streams(unsigned long long vectors)
     print("stream_write", a, bytes);
     release(a, bytes);
     release(b, bytes);
+    release(c, bytes);
+}
+
+/* Bulk copies, by as many tiles as pass through every place of the ring several times. What they leave is compared here: it is much. */
+static void bulks(unsigned long long vectors)
+{
+    const size_t bytes = vectors * sizeof(float4);
+    float4 *a = reserve(bytes), *c = reserve(bytes);
+    unsigned int sums[8] = {0};
+    unsigned long long found[2] = {0, ~0ull};
+    LAUNCH(grid, block, fill_pattern((unsigned long long*)a, vectors * 2, 7));
+    LAUNCH(grid, block, stream_read(a, vectors, sums));
+    LAUNCH(grid, block, bulk_read(a, vectors, sums + 4));
+    print("bulk_read", sums, sizeof sums);
+    LAUNCH(grid, block, bulk_copy(a, c, vectors));
+    LAUNCH(1, 1, verify_pattern((unsigned long long*)c, vectors * 2, 7, &found[0], &found[1]));
+    print("bulk_copy", found, sizeof found);
+    LAUNCH(grid, block, stream_write(c, vectors, 0.3f));
+    LAUNCH(grid, block, bulk_write(a, vectors, 0.3f));
+    LAUNCH(1, 1, verify_equal((unsigned long long*)a, (unsigned long long*)c, vectors * 2, &found[0], &found[1]));
+    print("bulk_write", found, sizeof found);
+    release(a, bytes);
     release(c, bytes);
 }
 
@@ -304,6 +329,9 @@ int main(int count, char** arguments)
     streams(1);
     streams(1024);
     streams(1061);
+    bulks(1);
+    bulks(512 * 3);
+    bulks(512 * 5 * 3 * 4 + 77);
     chases();
     MATVECS(300, 48);
     MATVECS(7, 528);

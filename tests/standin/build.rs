@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Kernels in the common subset of CUDA C++ and C11.
-const SIMPLE: [&str; 6] = ["fill", "stream", "cache", "chase", "check", "fma"];
+const SIMPLE: [&str; 7] = ["bulk", "fill", "stream", "cache", "chase", "check", "fma"];
 
 fn main() {
     let here = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());

@@ -55,6 +55,8 @@ pub(crate) struct Gpu {
 pub(crate) struct Setup {
     pub(crate) gpus: Vec<Gpu>,
     pub(crate) library: bool,
+    /// The share of the links that NCCL reaches, where it is there.
+    pub(crate) nccl: Option<f64>,
     pub(crate) p2p: bool,
     /// Between two GPUs, in GB/s, and pairs that differ.
     pub(crate) peer_gbs: f64,
@@ -93,6 +95,7 @@ impl Setup {
         Self {
             gpus,
             library: true,
+            nccl: (count == 2).then_some(1.0),
             p2p: !model.name.contains("GeForce"),
             peer_gbs,
             slow_pair: None,
@@ -129,6 +132,9 @@ impl Setup {
         text += "products = false\n";
         if self.library {
             text += "cublaslt = 120803\n";
+        }
+        if let Some(share) = self.nccl {
+            let _ = writeln!(text, "nccl = 22703\nnccl_share = {share:?}");
         }
         let _ = writeln!(text, "[noise]\nsigma = {:?}\nseed = 1", self.sigma);
         for gpu in &self.gpus {

@@ -158,6 +158,10 @@ pub(crate) const FAULTS: &[Fault] = &[
     fault("direct copies slower than through the host", "L40S", 2, "peer.staged", |setup| setup.peer_gbs = 5.0),
     fault("one pair of four GPUs at a fifth of its rate", "H100 SXM", 4, "even.peer", |setup| setup.slow_pair = Some((1, 3, 75.0))),
     fault("all NVLinks at a third", "H100 SXM", 2, "peer.rate", |setup| setup.peer_gbs = 130.0),
+    fault("NCCL that does not use the links", "L40S", 2, "collective.rate", |setup| setup.nccl = Some(0.15)),
+    fault("sums of all GPUs arrive damaged", "A100 SXM 80GB", 2, "collective.contents", |setup| {
+        setup.faults = "[[fault]]\nfunction = \"ncclAllReduce\"\ncall = 1\nrepeat = true\naction = \"corrupt\"\n".to_owned();
+    }),
     // Speed.
     fault("memory at 80 %", "H200 SXM", 1, "dram", |setup| setup.gpus[0].dram_gbs *= 0.80),
     fault("one GPU's memory at 88 %", "A100 SXM 80GB", 3, "even.dram", |setup| setup.gpus[2].dram_gbs *= 0.88),

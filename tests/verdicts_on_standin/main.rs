@@ -55,7 +55,8 @@ const LASTING: [(&&str, &usize, &bool, bool); 2] = [(&"H100 SXM", &2, &true, tru
 /// The record of one machine at one seed.
 fn measured(setup: &Setup, seed: u64) -> Run {
     let bench = Bench::text(&setup.text());
-    let arguments = ["measure", "memory", "dram", "matmul", "copy", "peer", "--effort", "quick", "--time", "1 s", "-o", "r.json"];
+    let arguments =
+        ["measure", "memory", "dram", "matmul", "copy", "peer", "collective", "--effort", "quick", "--time", "1 s", "-o", "r.json"];
     let output = bench.command(&arguments).env(gpu_assay_standin::SEED, seed.to_string()).output().unwrap();
     assert!(bench.result().exists(), "{}\n{}", stderr(&output), setup.text());
     let mut run = Run::read(&bench.result()).unwrap();

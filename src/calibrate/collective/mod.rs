@@ -21,6 +21,7 @@
 
 mod across;
 mod assumed;
+pub(super) mod record;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ pub use assumed::{Interconnect, Wire};
 use super::Prediction;
 use super::transfer::{Reading, TransferCurve};
 use crate::figure::Basis;
+use crate::measure::MESSAGES;
 use crate::stats::Sample;
 use crate::units::{Bytes, Seconds};
 use assumed::Assumed;
@@ -198,8 +200,7 @@ const OTHER_OPERATION: f64 = 0.22;
 impl CollectiveModel {
     /// The sizes to measure, for each operation and count: the latency at one end, the rate at the other, and every factor of four where
     /// libraries change from one protocol to the next.
-    pub const SIZES: [Bytes; 8] =
-        [Bytes(512), Bytes::kib(16), Bytes::kib(64), Bytes::kib(256), Bytes::mib(1), Bytes::mib(4), Bytes::mib(16), Bytes::mib(512)];
+    pub const SIZES: [Bytes; 8] = MESSAGES;
 
     /// The model through `timings`, in any order. An operation and count needs two sizes; what has fewer, or makes no sense, is left out. `None`
     /// where nothing is left.

@@ -48,6 +48,10 @@ impl Links {
         if let Some(triad) = calibration.host.triad() {
             self.host_memory = triad.clone();
         }
+        if let Some(measured) = &calibration.collectives {
+            self.collectives = Some(measured.clone());
+            return;
+        }
         // A GPU sends and receives in every collective: the slower way decides.
         let peers = calibration.peers.iter().filter(|link| link.from == index || link.to == index).filter_map(PeerLink::one_way);
         if let Some(slowest) = peers.reduce(|slowest, rate| if rate.value < slowest.value { rate } else { slowest }) {

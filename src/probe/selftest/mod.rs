@@ -11,6 +11,7 @@
 //! structured, and nothing is printed: [`Report::is_right`] is the verdict.
 
 mod arithmetic;
+mod bulk;
 mod movement;
 mod rates;
 
@@ -116,7 +117,7 @@ pub fn run(
             heard(&check);
             report.checks.push(check);
         };
-        for exam in movement::EXAMS.iter().chain(arithmetic::EXAMS).chain(rates::EXAMS) {
+        for exam in movement::EXAMS.iter().chain(arithmetic::EXAMS).chain(rates::EXAMS).chain(bulk::EXAMS) {
             if stopped() {
                 return Err(Error::Interrupted);
             }

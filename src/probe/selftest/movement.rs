@@ -151,7 +151,7 @@ fn stream(bench: &Bench, seed: u64, operation: Operation) -> Finding {
 }
 
 /// Run a check at each of [`SIZES`], to the first that finds something.
-fn over_sizes(mut check: impl FnMut(u64) -> Result<Option<String>>) -> Finding {
+pub(super) fn over_sizes(mut check: impl FnMut(u64) -> Result<Option<String>>) -> Finding {
     let mut compared = 0;
     for size in SIZES {
         compared += size;
@@ -163,7 +163,7 @@ fn over_sizes(mut check: impl FnMut(u64) -> Result<Option<String>>) -> Finding {
 }
 
 /// An array of `vectors` vectors with a pattern in it, and its 32-bit words.
-fn pattern(bench: &Bench, vectors: u64, seed: u64) -> Result<(DeviceBuffer, Vec<u32>)> {
+pub(super) fn pattern(bench: &Bench, vectors: u64, seed: u64) -> Result<(DeviceBuffer, Vec<u32>)> {
     let array = bench.gpu.allocate_elements::<Float4>(vectors)?;
     let words: Vec<u32> =
         (0..2 * vectors).map(|index| pattern_word(index, seed)).flat_map(|word| [word as u32, (word >> 32) as u32]).collect();
@@ -171,13 +171,13 @@ fn pattern(bench: &Bench, vectors: u64, seed: u64) -> Result<(DeviceBuffer, Vec<
     Ok((array, words))
 }
 
-fn cleared_sink(bench: &Bench) -> Result<DeviceBuffer> {
+pub(super) fn cleared_sink(bench: &Bench) -> Result<DeviceBuffer> {
     let sink = bench.gpu.allocate_elements::<u32>(4)?;
     sink.write(&bench.stream, &[0u32; 4])?;
     Ok(sink)
 }
 
-fn compare_sums(bench: &Bench, sink: &DeviceBuffer, expected: [u32; 4]) -> Result<Option<String>> {
+pub(super) fn compare_sums(bench: &Bench, sink: &DeviceBuffer, expected: [u32; 4]) -> Result<Option<String>> {
     let found = sink.read::<u32>(&bench.stream, 4)?;
     Ok((found != expected).then(|| format!("expected the sums {expected:08x?} but found {found:08x?}")))
 }

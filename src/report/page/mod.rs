@@ -4,6 +4,7 @@
 //! side by side. A panel is a list of items: tables, plots, words. Nothing here knows of HTML; every form of output is a renderer of it.
 
 mod bandwidth;
+mod collectives;
 mod compared;
 mod environment;
 mod group;
@@ -130,6 +131,7 @@ const TOPICS: &[Topic] = &[
     matmul::TOPIC,
     peers::TOPIC,
     sustained::TOPIC,
+    collectives::TOPIC,
     telemetry::TOPIC,
     samples::TOPIC,
     environment::TOPIC,

@@ -1,4 +1,4 @@
-//! Result codes of the three libraries, as numbers of their C headers.
+//! Result codes of the four libraries, as numbers of their C headers.
 
 /// A result of the CUDA driver other than success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,6 +7,10 @@ pub(crate) struct Cu(pub(crate) i32);
 /// A result of NVML other than success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Nv(pub(crate) i32);
+
+/// A result of NCCL other than success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Nc(pub(crate) i32);
 
 /// A result of cublasLt other than success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +76,19 @@ impl Lt {
     pub(crate) const ARCH_MISMATCH: Self = Self(8);
     pub(crate) const EXECUTION_FAILED: Self = Self(13);
     pub(crate) const NOT_SUPPORTED: Self = Self(15);
+}
+
+impl From<Nc> for i32 {
+    fn from(code: Nc) -> Self {
+        code.0
+    }
+}
+
+impl Nc {
+    pub(crate) const CUDA: Self = Self(1);
+    pub(crate) const INTERNAL: Self = Self(3);
+    pub(crate) const INVALID_ARGUMENT: Self = Self(4);
+    pub(crate) const INVALID_USAGE: Self = Self(5);
 }
 
 /// Name and text of a CUDA result, each ending in NUL.

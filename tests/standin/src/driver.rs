@@ -1,4 +1,4 @@
-//! The one driver of the process: state shared by all three libraries, the way every exported function enters it, planned mishaps, and the
+//! The one driver of the process: state shared by all four libraries, the way every exported function enters it, planned mishaps, and the
 //! report at the end.
 //!
 //! Every exported function passes through [`enter`]: it takes the lock, counts the call, lets a planned mishap happen, and otherwise runs the
@@ -11,11 +11,12 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::code::{Cu, Lt, Nv};
+use crate::code::{Cu, Lt, Nc, Nv};
 use crate::cublaslt::Library;
 use crate::cuda::{Function, Module};
 use crate::kernels::KERNELS;
 use crate::machine::{Damage, Machine, Task, What};
+use crate::nccl::Communicators;
 use crate::nvml::EventSet;
 use crate::scenario::{Action, Fault, Gpu, Scenario, ScenarioError};
 use crate::timeline::{Mark, Step, Timeline, Waited};
@@ -62,6 +63,11 @@ impl Code for Lt {
     const BROKEN: Self = Self::NOT_INITIALIZED;
 }
 
+impl Code for Nc {
+    const INVALID: Self = Self::INVALID_ARGUMENT;
+    const BROKEN: Self = Self::INTERNAL;
+}
+
 /// A stream: its device, whether the default stream waits for it, and the graph being recorded on it.
 #[derive(Debug)]
 pub(crate) struct Stream {
@@ -95,6 +101,8 @@ pub(crate) struct Driver {
     pub(crate) executables: HashMap<u64, Vec<Step<Task>>>,
     /// Objects of cublasLt, and how many handles of it each device pays memory for.
     pub(crate) library: Library,
+    /// Communicators of NCCL.
+    pub(crate) communicators: Communicators,
     pub(crate) born: Instant,
     pub(crate) last_work: Option<Instant>,
     faults: Vec<Fault>,
@@ -257,6 +265,7 @@ impl Driver {
             graphs: HashMap::new(),
             executables: HashMap::new(),
             library: Library::default(),
+            communicators: Communicators::default(),
             born: Instant::now(),
             last_work: None,
             faults,
@@ -342,7 +351,8 @@ impl Driver {
         let gpu = self.gpu(device);
         let context = if self.contexts[device] > 0 { gpu.cost.context_mib << 20 } else { 0 };
         let library = self.library.handles_on(device) as u64 * (gpu.cost.cublaslt_mib << 20);
-        let used = gpu.foreign_bytes() + context + library + self.machine.memory.used(device);
+        let communicators = self.communicators.on(device) as u64 * (gpu.cost.nccl_mib << 20);
+        let used = gpu.foreign_bytes() + context + library + communicators + self.machine.memory.used(device);
         (gpu.memory_bytes().saturating_sub(used), gpu.memory_bytes())
     }
 
@@ -408,7 +418,7 @@ impl Driver {
         let device = self.stream_device(stream);
         self.healthy(device)?;
         let damage = self.damage_next.take();
-        if matches!(what, What::Copy { .. } | What::Launch(_) | What::Library(_)) {
+        if matches!(what, What::Copy { .. } | What::Launch(_) | What::Library(_) | What::Collective(_)) {
             self.last_work = Some(Instant::now());
             self.raise_xids(device);
         }
@@ -472,6 +482,7 @@ impl Driver {
             ("modules", self.modules.len()),
             ("graphs", self.graphs.len() + self.executables.len()),
             ("cublaslt objects", self.library.alive()),
+            ("NCCL communicators", self.communicators.alive()),
             ("NVML event sets", self.event_sets.len()),
         ]);
         for (what, count) in alive {

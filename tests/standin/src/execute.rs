@@ -201,7 +201,8 @@ impl Machine {
         let gpu = &self.scenario.gpus[task.device];
         Ok(match effect.work {
             Work::Moves { bytes, stream } => {
-                let rate = if cached { gpu.cache.l2_read_gbs } else { stream_rate(gpu, stream) };
+                let share = if launch.name.starts_with("bulk_") { gpu.dram.bulk_share } else { 1.0 };
+                let rate = if cached { gpu.cache.l2_read_gbs } else { stream_rate(gpu, stream) * share };
                 bytes / rate
             }
             Work::Sweeps { sweeps } => {

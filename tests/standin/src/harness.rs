@@ -102,8 +102,11 @@ impl Standin {
         if let Some(version) = scenario.driver.cublaslt {
             names.push(format!("libcublasLt.so.{}", version / 10_000));
         }
+        if scenario.driver.nccl.is_some() {
+            names.push("libnccl.so.2".to_owned());
+        }
         for name in names {
-            // One file under several names is one library to the loader, so all three share the driver's state.
+            // One file under several names is one library to the loader, so all of them share the driver's state.
             let link = folder.path().join(name);
             symlink(&library, &link).map_err(|error| failed("link", &link, &error))?;
         }

@@ -37,7 +37,7 @@ impl Kind {
 use Kind::{F32, Map as M, Pointer as P, U32, U64};
 
 /// Kernel names and arguments; a test compares this with the sources.
-pub(crate) const KERNELS: [(&str, &[Kind]); 54] = [
+pub(crate) const KERNELS: [(&str, &[Kind]); 57] = [
     ("empty", &[]),
     ("gate", &[P, U64, P]),
     ("fill_pattern", &[P, U64, U64]),
@@ -61,6 +61,9 @@ pub(crate) const KERNELS: [(&str, &[Kind]); 54] = [
     ("stream_scale", &[P, P, U64, F32]),
     ("stream_add", &[P, P, P, U64]),
     ("stream_triad", &[P, P, P, U64, F32]),
+    ("bulk_read", &[P, U64, P]),
+    ("bulk_write", &[P, U64, F32]),
+    ("bulk_copy", &[P, P, U64]),
     ("cache_read", &[P, U64, U32, P]),
     ("chase", &[P, U32, U64, P, P]),
     ("chase_l2", &[P, U32, U64, P, P]),
@@ -236,13 +239,13 @@ impl Launch {
                 let out = self.span(0, elements, self.element())?;
                 Effect { reads: vec![], writes: vec![out], work: moves(out.bytes as u64, Stream::Write) }
             }
-            "stream_read" => {
+            "stream_read" | "bulk_read" => {
                 let mut effect = streams(&[0], &[], arguments[1], Stream::Read)?;
                 effect.writes.push(self.span(2, 4, 4)?);
                 effect
             }
-            "stream_write" => streams(&[], &[0], arguments[1], Stream::Write)?,
-            "stream_copy" => streams(&[0], &[1], arguments[2], Stream::Copy)?,
+            "stream_write" | "bulk_write" => streams(&[], &[0], arguments[1], Stream::Write)?,
+            "stream_copy" | "bulk_copy" => streams(&[0], &[1], arguments[2], Stream::Copy)?,
             "stream_scale" => streams(&[0], &[1], arguments[2], Stream::Scale)?,
             "stream_add" => streams(&[0, 1], &[2], arguments[3], Stream::Add)?,
             "stream_triad" => streams(&[0, 1], &[2], arguments[3], Stream::Triad)?,
@@ -308,7 +311,7 @@ impl Launch {
 
     /// Whether the launch adds to what it writes, in a way whose difference can be kept.
     pub(crate) fn accumulates(&self) -> bool {
-        matches!(self.name, "stream_read" | "cache_read" | "verify_pattern" | "verify_equal")
+        matches!(self.name, "stream_read" | "bulk_read" | "cache_read" | "verify_pattern" | "verify_equal")
     }
 
     /// Runs an accumulating kernel on fresh accumulators and gives the difference as 64-bit words.
@@ -321,6 +324,7 @@ impl Launch {
         unsafe {
             match self.name {
                 "stream_read" => play(1, 1, |_| ffi::stream_read(self.at(0), self.arguments[1], sink.as_mut_ptr())),
+                "bulk_read" => play(1, 1, |_| ffi::bulk_read(self.at(0), self.arguments[1], sink.as_mut_ptr())),
                 "cache_read" => {
                     play(1, 1, |_| ffi::cache_read(self.at(0), self.arguments[1], 1, sink.as_mut_ptr()));
                     let times = u32::try_from(self.blocks.wrapping_mul(self.arguments[2]) & u64::from(u32::MAX)).unwrap_or(0);
@@ -352,10 +356,11 @@ impl Launch {
                 first.write(first.read().min(difference[1]));
                 return;
             }
-            let sink = self.at(if self.name == "stream_read" { 2 } else { 3 }) as *mut u32;
+            let reads = matches!(self.name, "stream_read" | "bulk_read");
+            let sink = self.at(if reads { 2 } else { 3 }) as *mut u32;
             for (index, word) in difference.iter().enumerate() {
                 let (slot, word) = (sink.add(index), u32::try_from(*word).unwrap_or(0));
-                slot.write(if self.name == "stream_read" { slot.read() ^ word } else { slot.read().wrapping_add(word) });
+                slot.write(if reads { slot.read() ^ word } else { slot.read().wrapping_add(word) });
             }
         }
     }
@@ -385,6 +390,8 @@ impl Launch {
                 "chase_l2" => play(1, 1, |_| ffi::chase_l2(self.at(0), self.word(1), a[2], self.at(3), self.at(4))),
                 "stream_write" => pieces(a[1], |first, count| ffi::stream_write(self.at(0) + first, count, self.float(2))),
                 "stream_copy" => pieces(a[2], |first, count| ffi::stream_copy(self.at(0) + first, self.at(1) + first, count)),
+                "bulk_write" => pieces(a[1], |first, count| ffi::bulk_write(self.at(0) + first, count, self.float(2))),
+                "bulk_copy" => pieces(a[2], |first, count| ffi::bulk_copy(self.at(0) + first, self.at(1) + first, count)),
                 "stream_scale" => {
                     pieces(a[2], |first, count| ffi::stream_scale(self.at(0) + first, self.at(1) + first, count, self.float(3)));
                 }
@@ -509,6 +516,9 @@ mod ffi {
         pub(super) fn stream_scale(c: usize, b: usize, vectors: u64, s: f32);
         pub(super) fn stream_add(a: usize, b: usize, c: usize, vectors: u64);
         pub(super) fn stream_triad(b: usize, c: usize, a: usize, vectors: u64, s: f32);
+        pub(super) fn bulk_read(a: usize, vectors: u64, sink: *mut u32);
+        pub(super) fn bulk_write(a: usize, vectors: u64, value: f32);
+        pub(super) fn bulk_copy(a: usize, c: usize, vectors: u64);
         pub(super) fn cache_read(a: usize, vectors: u64, repeats: u32, sink: *mut u32);
         pub(super) fn chase(next: usize, start: u32, steps: u64, end: usize, cycles: usize);
         pub(super) fn chase_l2(next: usize, start: u32, steps: u64, end: usize, cycles: usize);

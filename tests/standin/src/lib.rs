@@ -1,6 +1,6 @@
-//! A stand-in for the CUDA driver, NVML and cublasLt, so that the real program runs its real GPU path on a machine without a GPU.
+//! A stand-in for the CUDA driver, NVML, cublasLt and NCCL, so that the real program runs its real GPU path on a machine without a GPU.
 //!
-//! One shared library exports the C functions of all three. A *scenario* file describes the machine it imitates: GPUs, true rates, links,
+//! One shared library exports the C functions of all four. A *scenario* file describes the machine it imitates: GPUs, true rates, links,
 //! noise, mishaps. Time is virtual and follows the scenario's truth; memory and the contents of kernels and copies are real, so whatever the
 //! program verifies is really verified. Everything the program then reports must come out at the scenario's truth.
 //!
@@ -22,6 +22,7 @@ mod hopper;
 mod kernels;
 mod machine;
 mod memory;
+mod nccl;
 mod nvml;
 mod rates;
 pub mod scenario;

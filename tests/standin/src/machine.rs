@@ -17,6 +17,7 @@ use crate::gemm::Product;
 use crate::heat::Heat;
 use crate::kernels::Launch;
 use crate::memory::{Memory, Place};
+use crate::nccl::Collective;
 use crate::scenario::{Action, Scenario};
 use crate::timeline::{Engine, Load, Resource, Upstream, World};
 
@@ -83,6 +84,7 @@ pub(crate) enum What {
     Call { function: extern "C" fn(*mut c_void), data: usize },
     Launch(Arc<Launch>),
     Library(Arc<LibraryProduct>),
+    Collective(Arc<Collective>),
 }
 
 /// A multiplication by cublasLt: the product, and where its further factors lie on the device.
@@ -328,6 +330,7 @@ impl World for Machine {
             }
             What::Launch(launch) => self.launch(task, launch, factor),
             What::Library(product) => self.library_product(task, product),
+            What::Collective(collective) => self.collective(task, collective),
         };
         match load {
             Ok(load) => Load { amount: load.amount * factor, floor_ns: load.floor_ns * factor, ..load },
@@ -364,8 +367,13 @@ impl World for Machine {
     }
 
     fn upstream(&self, resource: Resource) -> Option<Upstream> {
-        let Resource::Host { device, up, .. } = resource else { return None };
         let switches = &self.scenario.host_switches;
+        if let Resource::Peer { from, to, .. } = resource {
+            let shared = &self.scenario.peer_switches;
+            let wire = shared.iter().position(|switch| switch.gpus.contains(&from) && switch.gpus.contains(&to))?;
+            return Some(Upstream { wire: (switches.len() + wire, true), rate: shared[wire].gbs });
+        }
+        let Resource::Host { device, up, .. } = resource else { return None };
         let wire = switches.iter().position(|switch| switch.gpus.contains(&device))?;
         Some(Upstream { wire: (wire, up), rate: if up { switches[wire].h2d_gbs } else { switches[wire].d2h_gbs } })
     }

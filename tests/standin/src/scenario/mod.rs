@@ -52,6 +52,9 @@ pub struct Scenario {
     /// Supplies of power that GPUs share.
     #[serde(default, rename = "power_shelf")]
     pub power_shelves: Vec<PowerShelf>,
+    /// Wires that copies between GPUs share.
+    #[serde(default, rename = "peer_switch")]
+    pub peer_switches: Vec<PeerSwitch>,
     /// What every ordered pair of GPUs has unless `[[link]]` says otherwise.
     #[serde(default)]
     pub link_default: Option<Link>,
@@ -77,6 +80,18 @@ pub struct Driver {
     /// cublasLt version as 10000 × major + 100 × minor + patch, e.g. 120_402; absent: no such library.
     #[serde(default)]
     pub cublaslt: Option<usize>,
+    /// NCCL version as 10000 × major + 100 × minor + patch, e.g. `22_703`; absent: no such library.
+    #[serde(default)]
+    pub nccl: Option<i32>,
+    /// Share of the links' rate that NCCL's operations reach.
+    #[serde(default = "whole")]
+    pub nccl_share: f64,
+    /// Whether NCCL waits for the device in every call, as a library that has no room left in its queues.
+    #[serde(default)]
+    pub nccl_waits: bool,
+    /// Whether NCCL's operations hang until they are aborted.
+    #[serde(default)]
+    pub nccl_stuck: bool,
     /// Exported names that must not resolve.
     #[serde(default)]
     pub missing: Vec<String>,
@@ -422,6 +437,9 @@ pub struct Dram {
     pub triad_gbs: f64,
     /// The copy engine, within one device.
     pub ce_copy_gbs: f64,
+    /// What bulk copies reach of the kernels' rates.
+    #[serde(default = "whole")]
+    pub bulk_share: f64,
 }
 
 /// True cache rate and latencies.
@@ -562,6 +580,16 @@ pub struct PowerShelf {
     pub watts: f64,
 }
 
+/// A wire that all copies among several GPUs share: each pair has its own link up to there.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerSwitch {
+    /// The GPUs.
+    pub gpus: Vec<usize>,
+    /// All copies among them together.
+    pub gbs: f64,
+}
+
 /// Launch costs.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -590,6 +618,9 @@ pub struct Cost {
     /// A cublasLt handle.
     #[serde(default)]
     pub cublaslt_mib: u64,
+    /// A communicator of NCCL.
+    #[serde(default)]
+    pub nccl_mib: u64,
 }
 
 /// What joins one ordered pair of GPUs.
@@ -673,6 +704,9 @@ pub enum Action {
 
 const fn yes() -> bool {
     true
+}
+const fn whole() -> f64 {
+    1.0
 }
 const fn one() -> u64 {
     1

@@ -53,6 +53,9 @@ impl Scenario {
         if !(0.0..0.25).contains(&self.noise.sigma) {
             return fail(format!("noise.sigma: expected a value from 0 to below 0.25 but found {}", self.noise.sigma));
         }
+        if !(self.driver.nccl_share.is_finite() && self.driver.nccl_share > 0.0) {
+            return fail(format!("driver.nccl_share: expected a positive share but found {}", self.driver.nccl_share));
+        }
         for (index, gpu) in self.gpus.iter().enumerate() {
             let rates = [
                 ("dram.read_gbs", gpu.dram.read_gbs),
@@ -118,6 +121,9 @@ impl Scenario {
             if ![switch.h2d_gbs, switch.d2h_gbs].iter().all(|rate| rate.is_finite() && *rate > 0.0) {
                 return fail("host_switch: expected positive rates".to_owned());
             }
+        }
+        if self.peer_switches.iter().any(|switch| !(switch.gbs.is_finite() && switch.gbs > 0.0)) {
+            return fail("peer_switch: expected positive rates".to_owned());
         }
         let mut switched: Vec<usize> = self.host_switches.iter().flat_map(|switch| switch.gpus.iter().copied()).collect();
         switched.sort_unstable();
