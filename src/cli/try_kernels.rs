@@ -30,3 +30,14 @@ pub(super) fn try_kernels(arguments: &Arguments) -> Result<Status> {
     proof::try_kernels(&arguments.uuid, arguments.seed, &arguments.names, &mut |line| print(&format!("{line}\n")))?;
     Ok(Status::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_has_the_name_that_the_program_calls_itself_by() {
+        let command = super::super::command();
+        assert!(command.find_subcommand(proof::COMMAND).is_some_and(clap::Command::is_hide_set));
+    }
+}

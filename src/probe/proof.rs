@@ -23,7 +23,7 @@ use crate::gpu::{Driver, HopperFormat, HopperKernel, PROVEN_ON_HARDWARE};
 pub const COMMAND: &str = "try-kernels";
 
 /// What the trying process says first, once it has opened the GPU.
-pub const READY: &str = "ready";
+const READY: &str = "ready";
 
 /// How long it may take in all. A kernel that waits in vain gives up after a second.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 const GLANCE: Duration = Duration::from_millis(2);
 
 /// What a kernel's trial came to: how many elements were compared, or why it is refused.
-pub type Proof = std::result::Result<u64, String>;
+pub(super) type Proof = std::result::Result<u64, String>;
 
 /// Kernels for Hopper by whether they may be used on one GPU.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -169,7 +169,7 @@ fn parse(line: &str, name: &str) -> Option<Proof> {
 }
 
 /// The line that [`parse`] reads.
-pub fn line(name: &str, proof: &Proof) -> String {
+fn line(name: &str, proof: &Proof) -> String {
     match proof {
         Ok(compared) => format!("{name}\t{compared}"),
         Err(why) => format!("{name}\t{}", why.replace(['\t', '\n'], " ")),
