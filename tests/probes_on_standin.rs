@@ -223,6 +223,7 @@ fn the_best_shape_is_found_with_few_timings_and_zeros_tell_of_power() {
 #[test]
 fn zeros_run_faster_where_power_limits() {
     let capped = with_every_format().replace("fp4_tflops = 1050.0 }", "fp4_tflops = 1050.0, zeros = 0.8 }");
+    let capped = capped.replace("enforced_w = 400.0", "enforced_w = 300.0");
     let bench = Bench::text(&capped);
     let output = bench.run(&["measure", "matmul", "--gpu", "1", "--effort", "quick", "--time", "1 s", "-o", "r.json"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -236,6 +237,13 @@ fn zeros_run_faster_where_power_limits() {
     assert!((ratio.value.0 - 1.25).abs() < 0.02, "{ratio}");
     // They are no rate of BF16.
     assert!(own.matmul_best("zeros").is_none() && own.matmul_best("bf16").unwrap().rate.value.0 < 275e12);
+    // The page shows the ratio and the other formats; the verdict cites it beside the limit that was lowered.
+    let page = stdout(&bench.run(&["report", "r.json", "--format", "markdown"]));
+    for row in ["rate of zeros beside random data", "matrix product, INT8", "matrix product, FP64"] {
+        assert!(page.contains(row), "no {row} in:\n{page}");
+    }
+    let verdict = stdout(&bench.run(&["validate", "--expect", "A100 SXM 80GB", "--record", "r.json"]));
+    assert!(verdict.contains("zeros multiply 25 % faster than random data"), "{verdict}");
 }
 
 

@@ -194,11 +194,6 @@ pub(super) fn cases(gpu: &Gpu, all: &[Gpu], effort: Effort) -> Vec<Case> {
 
 /// Measures one of them.
 pub(super) fn run(case: &Case, kind: &'static Kind, gpu: &Gpu, shape: GemmShape, lab: &mut Lab<'_>) -> Result<Outcome> {
-    let each = kind.bytes(shape);
-    let needed = Bytes(each.iter().sum());
-    if needed > room(gpu) {
-        return Ok(too_large(case, needed, room(gpu)));
-    }
     let bench = lab.bench(gpu.index)?;
     let library = match lt::kept(lab, gpu.index, &bench)? {
         Ok(library) => library,
@@ -206,6 +201,10 @@ pub(super) fn run(case: &Case, kind: &'static Kind, gpu: &Gpu, shape: GemmShape,
     };
     if let Err(waiver) = needs_capability(gpu, kind.capability) {
         return Ok(waived(case, waiver));
+    }
+    let needed = Bytes(kind.bytes(shape).iter().sum());
+    if needed > room(gpu) {
+        return Ok(too_large(case, needed, room(gpu)));
     }
     let [m, n, k] = extents(shape)?;
     let plan = match library.plan(kind.library, m, n, k, lt::WORKSPACE) {
