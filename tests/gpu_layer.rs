@@ -67,7 +67,10 @@ fn talking(test: &str, fault: &str, body: impl FnOnce()) {
     let output = command.output().unwrap();
     let text = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat();
     assert!(output.status.success() && text.contains("1 passed"), "{test}:\n{text}");
-    assert_eq!(standin.trace().unwrap().unwrap().leaks(), [], "{test}");
+    // What hangs keeps what it works on.
+    if !fault.contains("hang") {
+        assert_eq!(standin.trace().unwrap().unwrap().leaks(), [], "{test}");
+    }
 }
 
 fn both() -> [Gpu; 2] {

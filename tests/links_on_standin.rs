@@ -251,7 +251,7 @@ fn collectives_that_were_measured_decide_over_what_links_let_expect() {
         assert_eq!(changed(&estimate(&whole, &job), &estimate(&other_way, &job)), [""; 0], "{job}");
     }
     let told = estimate(&whole, &zero(2)).to_string();
-    assert!(told.contains("collective, 15 cases, up to 2 GPUs"), "{told}");
+    assert!(told.contains("collective, 12 cases, up to 2 GPUs"), "{told}");
 }
 
 fn plans_change_where_two_gpus_talk(whole: &Bench, half: &Bench) {

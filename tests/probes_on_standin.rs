@@ -408,7 +408,11 @@ fn together(run: &Run) -> Status {
 #[test]
 fn pairs_that_share_a_wire_show_it_when_all_copy_and_reads_are_the_same_as_writes() {
     let four = std::fs::read_to_string(Standin::scenarios().join("h100-8x-nvswitch.toml")).unwrap();
-    let four = four.replace("count = 4", "count = 2").replace("[0, 1, 2, 3, 4, 5, 6, 7]", "[0, 1, 2, 3]").replace("spread = 0.08\n", "");
+    let four = four
+        .replace("count = 4", "count = 2")
+        .replace("[0, 1, 2, 3, 4, 5, 6, 7]", "[0, 1, 2, 3]")
+        .replace("spread = 0.08\n", "")
+        .replace("scale = 256", "scale = 2048");
     let shared = format!("{four}\n[[peer_switch]]\ngpus = [0, 1, 2, 3]\ngbs = 500.0\n");
     let rates = |text: &str| {
         let bench = Bench::text(text);

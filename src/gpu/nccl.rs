@@ -107,10 +107,10 @@ impl Nccl {
         let (sender, receiver) = mpsc::channel();
         let (api, held) = (Arc::clone(&self.0), gpus.to_vec());
         let work = move || {
-            // The contexts live as long as the library works on them, even when nobody waits for it any more.
+            // The contexts live as long as the library works on them, even when nobody waits for it any more, and no longer.
             let made = communicators(&api, &devices);
-            let _ = sender.send(made);
             drop(held);
+            let _ = sender.send(made);
         };
         let thread = std::thread::Builder::new().name("nccl-init".to_owned()).spawn(work);
         thread.map_err(|error| Error::measurement(doing(), format!("no thread to do it in: {error}")))?;

@@ -138,6 +138,11 @@ impl Rig {
         Ok(())
     }
 
+    /// End every access but that of these pairs: a GPU has few peers at a time.
+    pub(super) fn disconnect_others(&mut self, pairs: &[(u32, u32)]) {
+        self.peers.retain(|pair, _| pairs.contains(pair));
+    }
+
     /// Whether the GPU with index `from` has the access to the memory of `to` that [`Self::connect`] gave it.
     pub(super) fn is_connected(&self, from: u32, to: u32) -> bool {
         self.peers.contains_key(&(from, to))

@@ -102,6 +102,8 @@ pub(super) fn run(case: &Case, engine: Engine, lab: &mut Lab<'_>) -> Result<Outc
     let ways = ways(case, one, &indices)?;
     let gpu = |index: u32| all.iter().copied().find(|gpu| gpu.index == index);
     let reached = |way: &Way| if way.acts == way.from { way.to } else { way.from };
+    let pairs: Vec<(u32, u32)> = ways.iter().map(|way| (way.acts, reached(way))).collect();
+    lab.rig.disconnect_others(&pairs);
     for way in &ways {
         let (Some(acting), Some(other)) = (gpu(way.acts), gpu(reached(way))) else { return Err(unknown(case)) };
         if let Err(waiver) = access(machine, acting, other) {
