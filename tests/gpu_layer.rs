@@ -388,7 +388,7 @@ fn the_own_product_and_cublaslt_agree() {
         let mut plan = library.plan(LtFormat::Bf16, m, n, k, Bytes::mib(4)).unwrap();
         assert!(plan.algorithms() >= 1);
         plan.choose(usize::MAX);
-        plan.enqueue(&stream, a.view(), b.view(), theirs.view()).unwrap();
+        plan.enqueue(&stream, a.view(), b.view(), theirs.view::<u16>()).unwrap();
         let refused = plan.enqueue(&stream, a.view(), b.view(), theirs.view::<u16>().slice(1, 100).unwrap()).unwrap_err();
         assert!(refused.to_string().contains("of C but found 200"), "{refused}");
 
@@ -479,7 +479,7 @@ fn fp8_products_have_plans_too() {
         let folder = std::env::var("LD_LIBRARY_PATH").unwrap();
         let library = CublasLt::open(&gpu, &PathBuf::from(folder).join("libcublasLt.so.12")).unwrap();
         let plan = library.plan(LtFormat::E4m3, m, n, k, Bytes::mib(4)).unwrap();
-        plan.enqueue(&stream, a.view(), b.view(), c.view()).unwrap();
+        plan.enqueue(&stream, a.view(), b.view(), c.view::<u16>()).unwrap();
         let product = c.read::<u16>(&stream, u64::from(m * n)).unwrap();
         assert!(product.iter().all(|&bits| f32::from_bits(u32::from(bits) << 16) == k as f32));
     });

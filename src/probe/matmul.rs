@@ -190,7 +190,7 @@ impl Probe for Matmul {
         let count = sets(shape, format.element(), l2(gpu) * 2, usable(gpu) / 2);
         let sets = lab.rig.sets(&bench, gpu.index, format, shape, count, lab.seed)?;
         let rotation = sets.bytes();
-        let mut trial = Product { bench: bench.clone(), engine, format, shape, sets, seed: lab.seed, iterations: 0, note: None };
+        let mut trial = Product::new(&bench, engine, format, shape, sets, lab.seed);
         let mut clock = GpuClock::with_stream(bench.stream.clone())?;
         let mut plan = lab.plan(2.0);
         if DESIGN.contains(&shape) {
@@ -322,14 +322,15 @@ pub(super) fn endless(
     };
     let engine = match refusal {
         Ok(library) => library,
-        Err(refusal) if own_kernel(&bench, format) => Engine::Own { refusal: Some(refusal) },
+        Err(refusal) if own_kernel(&bench, format) => Engine::Own { refusal: Some(refusal), kernel: Own::Mma },
         Err(refusal) => return Ok(Err(Waiver::Unsupported { what: format!("the bf16 kernel on this chip; {refusal}") })),
     };
     let count = sets(shape, format.element(), l2(gpu) * 2, usable(gpu) / 2);
     let sets = lab.rig.sets(&bench, gpu.index, format, shape, count, lab.seed)?;
     let rotation = sets.bytes();
-    let mut product = Product { bench, engine, format, shape, sets, seed: lab.seed, iterations: 0 };
+    let mut product = Product::new(&bench, engine, format, shape, sets, lab.seed);
     product.choose(clock)?;
+    own::choose(&mut product, clock, lab)?;
     let (engine, algorithm, workspace) = product.engine.describe();
     let conditions = [
         ("engine", engine),
@@ -381,6 +382,10 @@ pub(super) struct Product {
 }
 
 impl Product {
+    fn new(bench: &Bench, engine: Engine, format: Format, shape: GemmShape, sets: Sets, seed: u64) -> Self {
+        Self { bench: bench.clone(), engine, format, shape, sets, seed, iterations: 0, note: None }
+    }
+
     /// Try the library's suggestions and keep the fastest.
     fn choose(&mut self, clock: &mut GpuClock) -> Result<()> {
         let Engine::Library { plan, .. } = &self.engine else { return Ok(()) };

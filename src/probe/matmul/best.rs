@@ -66,15 +66,7 @@ pub(super) fn run(case: &Case, lab: &mut Lab<'_>) -> Result<Outcome> {
     let fits = |shape: GemmShape| fits(shape) && pool.holds(shape);
     let engine = |shape: GemmShape, lab: &mut Lab<'_>| library(lab, gpu.index, &bench, format, shape);
     let seed = lab.seed;
-    let product = |engine: Engine, shape: GemmShape| Product {
-        bench: bench.clone(),
-        engine,
-        format,
-        shape,
-        sets: pool.reshaped(shape, wanted),
-        seed,
-        iterations: 0,
-    };
+    let product = |engine: Engine, shape: GemmShape| Product::new(&bench, engine, format, shape, pool.reshaped(shape, wanted), seed);
     let mut clock = GpuClock::with_stream(bench.stream.clone())?;
     let (mut spent, limit, stopped) = (Seconds(0.0), lab.budget, lab.stopped);
     let mut refused: Option<Waiver> = None;

@@ -145,7 +145,7 @@ pub(in super::super) fn prove(bench: &Bench, seed: u64, kernel: HopperKernel) ->
     let mut rig = Rig::default();
     let sets = rig.sets(bench, 0, format, shape, 1, seed)?;
     let engine = Engine::Own { refusal: None, kernel: Own::Mma };
-    let mut trial = Product { bench: bench.clone(), engine, format, shape, sets, seed, iterations: 0, note: None };
+    let mut trial = Product::new(bench, engine, format, shape, sets, seed);
     trial.set_own(Own::Hopper(kernel))?;
     trial.enqueue(1)?;
     trial.check()

@@ -11,7 +11,7 @@ use super::super::facts::{l2, needs_capability, usable};
 use super::super::operands::sets;
 use super::super::rig::{too_large, waived};
 use super::super::shapes::room;
-use super::{Format, Product, engine};
+use super::{Format, Product, engine, own};
 use crate::error::Result;
 use crate::machine::Gpu;
 use crate::measure::{Case, GemmShape, GpuClock, Outcome};
@@ -43,9 +43,10 @@ pub(super) fn run(case: &Case, gpu: &Gpu, shape: GemmShape, lab: &mut Lab<'_>) -
     lab.rig.operands.clear();
     sets.zero(&bench)?;
     let rotation = sets.bytes();
-    let mut trial = Product { bench: bench.clone(), engine, format: FORMAT, shape, sets, seed: lab.seed, iterations: 0 };
+    let mut trial = Product::new(&bench, engine, FORMAT, shape, sets, lab.seed);
     let mut clock = GpuClock::with_stream(bench.stream.clone())?;
     trial.choose(&mut clock)?;
+    own::choose(&mut trial, &mut clock, lab)?;
     let (engine, algorithm, workspace) = trial.engine.describe();
     let conditions = [
         ("engine", engine),

@@ -717,9 +717,6 @@ const fn one_f64() -> f64 {
 const fn one_u32() -> u32 {
     1
 }
-const fn one_f64() -> f64 {
-    1.0
-}
 const fn per_degree() -> f64 {
     0.02
 }
