@@ -247,12 +247,17 @@ fn zeros_run_faster_where_power_limits() {
 }
 
 
+/// Two small GPUs of a generation that has bulk copies.
+fn hopper() -> String {
+    SMALL.replace("cc = [8, 9]", "cc = [9, 0]")
+}
+
 #[test]
 fn bulk_copies_come_out_at_the_truth_and_the_faster_way_counts() {
-    let text = std::fs::read_to_string(Standin::scenarios().join("h200-1x.toml")).unwrap();
+    let text = hopper();
     let faster = |share: f64| {
         let bench = Bench::text(&text.replace("dram = {", &format!("dram = {{ bulk_share = {share},")));
-        let output = bench.run(&["measure", "dram", "bulk", "--time", "2 s", "-o", "r.json"]);
+        let output = bench.run(&["measure", "dram", "bulk", "--gpu", "0", "--time", "1 s", "-o", "r.json"]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let run = Run::read(&bench.result()).unwrap();
         assert_true(&bench, &run);
@@ -268,8 +273,9 @@ fn bulk_copies_come_out_at_the_truth_and_the_faster_way_counts() {
 #[test]
 fn bulk_copies_that_go_wrong_are_waived_and_nothing_else_is() {
     for (fault, said) in [("bulk_copy:1:corrupt", "1 of "), ("bulk_copy:9+:corrupt", "1 of "), ("bulk_read:1:corrupt", "checksum")] {
-        let bench = Bench::named("h200-1x");
-        let output = bench.command(&["measure", "bulk", "--time", "1 s", "-o", "r.json"]).env(FAULT, fault).output().unwrap();
+        let bench = Bench::text(&hopper());
+        let output =
+            bench.command(&["measure", "bulk", "--gpu", "0", "--time", "500 ms", "-o", "r.json"]).env(FAULT, fault).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{fault}: {}", stderr(&output));
         let run = Run::read(&bench.result()).unwrap();
         let waived = run.outcomes.iter().filter_map(|outcome| match outcome {

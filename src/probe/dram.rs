@@ -293,7 +293,11 @@ mod tests {
         let large = gpu(0, Bytes::gib(80), Bytes::mib(50));
         assert_eq!(sizes(&large, Effort::Quick), [Bytes::gib(1)]);
         assert_eq!(sizes(&large, Effort::Standard), [Bytes::gib(1), Bytes::gib(4)]);
-        assert_eq!(sizes(&large, Effort::Thorough), [Bytes::gib(1), Bytes::gib(4), Bytes::gib(14)], "three arrays in 48 GiB, and some");
+        assert_eq!(
+            sizes(&large, Effort::Thorough),
+            [Bytes::gib(1), Bytes::gib(4), Bytes::gib(15)],
+            "a third of 48 GiB, less what percents round off"
+        );
         let cached = gpu(0, Bytes::gib(180), Bytes::mib(126));
         assert_eq!(sizes(&cached, Effort::Quick), [Bytes::gib(4)], "1 GiB is only eight times this cache");
         assert_eq!(sizes(&cached, Effort::Standard), [Bytes::gib(4)]);

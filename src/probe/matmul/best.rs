@@ -70,7 +70,7 @@ pub(super) fn run(case: &Case, lab: &mut Lab<'_>) -> Result<Outcome> {
     let mut clock = GpuClock::with_stream(bench.stream.clone())?;
     let (mut spent, limit, stopped) = (Seconds(0.0), lab.budget, lab.stopped);
     let mut refused: Option<Waiver> = None;
-    let sms = u32::try_from(bench.gpu.attribute(Attribute::SmCount)?).unwrap_or(1);
+    let sms = bench.gpu.attribute(Attribute::SmCount)?.max(1);
     let found = search::search(sms, &fits, &mut |shape| {
         if spent >= limit || stopped() {
             return Ok(None);

@@ -136,8 +136,9 @@ fn times_vector(bench: &Bench, seed: u64, transposed: bool) -> Finding {
         };
         let far = f64::from(scale) * terms as f64 * 1e-13;
         compared += lines;
-        // Written so that a NaN counts as wrong.
-        if let Some(wrong) = first_wrong(&found, sum, |found, expected| !((found - expected).abs() <= far)) {
+        // A NaN counts as wrong.
+        let differs = |found: f64, expected: f64| found.is_nan() || (found - expected).abs() > far;
+        if let Some(wrong) = first_wrong(&found, sum, differs) {
             return Ok((compared, Some(format!("format {format}: {wrong}"))));
         }
     }
