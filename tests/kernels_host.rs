@@ -177,10 +177,10 @@ fn check_any(name: &str, bytes: &[u8]) {
     let (lines, terms) = if transposed { (cols, rows) } else { (rows, cols) };
     let at = |line: usize, term: usize| if transposed { term * cols + line } else { line * cols + term };
     let found: Vec<f64> = words64(bytes).into_iter().map(f64::from_bits).collect();
-    for line in 0..lines {
+    for (line, &found) in found[..lines].iter().enumerate() {
         let products = || (0..terms).map(|term| element(at(line, term)) / (term + 1) as f64);
         let (sum, size): (f64, f64) = (products().sum(), products().map(f64::abs).sum());
-        assert!((found[line] - sum).abs() <= size * 1e-13, "{name}[{line}] is {}, not {sum}", found[line]);
+        assert!((found - sum).abs() <= size * 1e-13, "{name}[{line}] is {found}, not {sum}");
     }
     assert!(found[lines..].iter().all(|&v| v == 0.0), "{name} wrote behind its end");
 }

@@ -7,8 +7,8 @@ use common::truth::{reported, truth};
 use common::{Bench, stderr, stdout};
 use gpu_assay::calibrate::Calibration;
 use gpu_assay::catalog::Catalog;
-use gpu_assay::lang::Lang;
 use gpu_assay::gpu::HopperKernel;
+use gpu_assay::lang::Lang;
 use gpu_assay::measure::{DESIGN, GemmShape, Outcome, Waiver};
 use gpu_assay::probe::selftest::{self, Options, Verdict};
 use gpu_assay::record::Run;
@@ -245,7 +245,6 @@ fn zeros_run_faster_where_power_limits() {
     let verdict = stdout(&bench.run(&["validate", "--expect", "A100 SXM 80GB", "--record", "r.json"]));
     assert!(verdict.contains("zeros multiply 25 % faster than random data"), "{verdict}");
 }
-
 
 /// Two small GPUs of a generation that has bulk copies.
 fn hopper() -> String {

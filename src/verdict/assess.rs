@@ -6,7 +6,8 @@ use super::inquiry::{Evidence, Inquiry};
 use super::policy::Policy;
 use super::reference::Rate;
 use super::{
-    About, Assessment, Check, Effective, Finding, Reading, Status, Verdict, collectives, health, host, identity, kind, links, speed, sustained,
+    About, Assessment, Check, Effective, Finding, Reading, Status, Verdict, collectives, health, host, identity, kind, links, speed,
+    sustained,
 };
 use crate::calibrate::GpuCalibration;
 use crate::figure::{Figure, Quantity};

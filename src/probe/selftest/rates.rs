@@ -137,7 +137,7 @@ fn times_vector(bench: &Bench, seed: u64, transposed: bool) -> Finding {
         let far = f64::from(scale) * terms as f64 * 1e-13;
         compared += lines;
         // A NaN counts as wrong.
-        let differs = |found: f64, expected: f64| found.is_nan() || (found - expected).abs() > far;
+        let differs = |found: &f64, expected: &f64| found.is_nan() || (found - expected).abs() > far;
         if let Some(wrong) = first_wrong(&found, sum, differs) {
             return Ok((compared, Some(format!("format {format}: {wrong}"))));
         }

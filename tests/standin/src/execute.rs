@@ -72,7 +72,8 @@ impl Machine {
         }
         let gpu = &self.scenario.gpus[task.device];
         let format = if product.a.format == Format::E5m2 { Format::E5m2 } else { product.b.format };
-        let ns = product_ns(gpu, gpu.cublaslt.as_ref().ok_or(Cu::NOT_FOUND)?, format, product.shape())? * library.slowness / self.clock(task.device);
+        let ns = product_ns(gpu, gpu.cublaslt.as_ref().ok_or(Cu::NOT_FOUND)?, format, product.shape())? * library.slowness
+            / self.clock(task.device);
         let ns = if zeros { ns * gpu.cublaslt.map_or(1.0, |rates| rates.zeros) } else { ns };
         Ok(Load { resource: Some(Resource::Device(task.device)), amount: ns, floor_ns: floor_ns(gpu, task) })
     }
