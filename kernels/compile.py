@@ -3,7 +3,7 @@
 
     python3 -m venv .venv && .venv/bin/pip install -r kernels/requirements.txt
     .venv/bin/python kernels/compile.py build      writes kernels/prebuilt/ and kernels/manifest.json
-    .venv/bin/python kernels/compile.py check      recompiles, compares byte for byte with what is there, checks the machine code
+    .venv/bin/python kernels/compile.py check      recompiles, compares byte for byte with what was packed, checks the machine code
 
 What is written is a pure function of the sources and the compiler version: no path, time or debug information goes into it.
 
@@ -20,6 +20,7 @@ import os
 import re
 import sys
 import tempfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,6 +52,7 @@ TARGETS = {
 }
 # What the compiler says when it has undone what a kernel is for: wgmma one after the other, registers that stay where they were.
 UNDONE = re.compile(r".*(?:C7510|wgmma.*serializ|setmaxnreg.*ignored).*", re.I)
+PACKED = ".z"  # images lie packed by zlib, as they are in the program, too
 OPTIONS = ["--std=c++17", "--fmad=true", "--prec-sqrt=true", "--prec-div=true", "--ftz=false"]
 
 
@@ -226,21 +228,32 @@ def build(nvrtc):
         old.unlink()
     for path, image in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(image)
+        (folder / f"{path}{PACKED}").write_bytes(zlib.compress(image, 9))
     for empty in [d for d in folder.iterdir() if not any(d.iterdir())]:
         empty.rmdir()
     (HERE / "manifest.json").write_text(manifest_text(manifest))
-    print(f"{len(files)} images, {sum(map(len, files.values()))} bytes")
+    packed = sum(path.stat().st_size for path in folder.glob("*/*"))
+    print(f"{len(files)} images, {sum(map(len, files.values()))} bytes, {packed} packed")
     return files, manifest
+
+
+def unpacked(path):
+    """What a file holds, or nothing where it is damaged. How it was packed does not matter: versions of zlib differ in that."""
+    try:
+        return zlib.decompress(path.read_bytes())
+    except zlib.error:
+        return b""
 
 
 def compare(files, manifest):
     """What differs between a fresh build and what is on disk."""
     folder = HERE / "prebuilt"
-    present = {str(p.relative_to(folder)) for p in folder.glob("*/*")}
-    wrong = [f"{p}: not made from the sources, remove it" for p in sorted(present - set(files))]
+    found = {str(p.relative_to(folder)) for p in folder.glob("*/*")}
+    present = {p.removesuffix(PACKED) for p in found if p.endswith(PACKED)}
+    wrong = [f"{p}: not packed" for p in sorted(found) if not p.endswith(PACKED)]
+    wrong += [f"{p}: not made from the sources, remove it" for p in sorted(present - set(files))]
     wrong += [f"{p}: missing" for p in sorted(set(files) - present)]
-    wrong += [f"{p}: differs from a fresh build" for p in sorted(present & set(files)) if (folder / p).read_bytes() != files[p]]
+    wrong += [f"{p}: differs from a fresh build" for p in sorted(present & set(files)) if unpacked(folder / f"{p}{PACKED}") != files[p]]
     try:
         on_disk = (HERE / "manifest.json").read_text()
     except FileNotFoundError:

@@ -318,9 +318,11 @@ impl Gpu {
                 remedy: "this kernel needs a newer GPU".into(),
             });
         };
+        let image = image.loadable()?;
         let mut module: CUmodule = std::ptr::null_mut();
-        // SAFETY: the pointer is valid for one handle; the image is a whole one from our compiler (PTX with the NUL that ends it), and static.
-        unsafe { self.api().cuModuleLoadData(&raw mut module, image.bytes.as_ptr().cast()) }.doing(doing)?;
+        // SAFETY: the pointer is valid for one handle; the image is a whole one from our compiler, with the NUL that ends PTX, and lives through
+        // the call, after which the driver has its own.
+        unsafe { self.api().cuModuleLoadData(&raw mut module, image.as_ptr().cast()) }.doing(doing)?;
         Ok(*entry.insert(module))
     }
 }

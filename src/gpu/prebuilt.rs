@@ -5,7 +5,15 @@
 //! assembly language the driver translates for any chip that is not older than its `compute_` number; it is what chips get that were unknown
 //! when the kernels were compiled. Cubins come first because they start at once and are exactly the code whose quality was checked.
 //!
-//! The files are made by `kernels/compile.py`, which needs neither a GPU nor a CUDA toolkit, and a test compares them with the sources.
+//! The files are made by `kernels/compile.py`, which needs neither a GPU nor a CUDA toolkit, and a test compares them with the sources. They are
+//! packed by zlib, to a fifth: a GPU needs a dozen of them, unpacked as they are loaded.
+
+use miniz_oxide::inflate::decompress_to_vec_zlib_with_limit;
+
+use crate::error::{Error, Result};
+
+/// Largest image that is unpacked.
+const MOST_BYTES: usize = 1 << 24;
 
 /// What [`image`] found for a GPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +22,7 @@ pub struct Image {
     pub file: &'static str,
     /// What it was compiled for, such as `sm_90a` or `compute_75`.
     pub target: &'static str,
-    /// What the driver loads: a cubin, or PTX with a zero byte at its end.
-    pub bytes: &'static [u8],
+    packed: &'static [u8],
 }
 
 impl Image {
@@ -24,7 +31,32 @@ impl Image {
         self.target.starts_with("compute_")
     }
 
-    /// The file below `kernels/prebuilt/` that the image was read from.
+    /// What the compiler made: a cubin, or the text of PTX.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the program's file is damaged.
+    pub fn bytes(&self) -> Result<Vec<u8>> {
+        decompress_to_vec_zlib_with_limit(self.packed, MOST_BYTES).map_err(|error| Error::Unavailable {
+            doing: format!("unpacking the kernels of {}", self.path()),
+            why: error.to_string(),
+            remedy: "this program's file is damaged; install it anew".into(),
+        })
+    }
+
+    /// What the driver loads: the image and at least one zero byte, as PTX needs, at an address that is a multiple of 16, as numbers in machine
+    /// code may need.
+    pub(super) fn loadable(&self) -> Result<Vec<u128>> {
+        let mut bytes = self.bytes()?;
+        bytes.push(0);
+        let word = |chunk: &[u8]| {
+            let mut word = [0; size_of::<u128>()];
+            word[..chunk.len()].copy_from_slice(chunk);
+            u128::from_ne_bytes(word)
+        };
+        Ok(bytes.chunks(size_of::<u128>()).map(word).collect())
+    }
+
+    /// The file below `kernels/prebuilt/` that the image was read from, unpacked.
     pub fn path(&self) -> String {
         format!("{}/{}.{}", self.target, self.file, if self.is_ptx() { "ptx" } else { "cubin" })
     }
@@ -52,36 +84,18 @@ pub const GEMM_LAUNCH: GemmLaunch = GemmLaunch { block: 256, tile_m: 128, tile_n
 /// hash names the set of kernels that a result was measured with.
 pub const MANIFEST: &str = include_str!("../../kernels/manifest.json");
 
-/// Machine code is a file in ELF format, whose numbers a reader may expect at aligned addresses.
-#[repr(C, align(16))]
-struct Aligned<T: ?Sized>(T);
-
-macro_rules! cubins {
-    ($($target:literal: $($file:literal)+;)+) => {
+macro_rules! images {
+    ($ending:literal: $($target:literal: $($file:literal)+;)+) => {
         &[$($(Image {
             file: $file,
             target: $target,
-            bytes: {
-                const FILE: &Aligned<[u8]> =
-                    &Aligned(*include_bytes!(concat!("../../kernels/prebuilt/", $target, "/", $file, ".cubin")));
-                &FILE.0
-            },
-        }),+),+]
-    };
-}
-
-macro_rules! ptx {
-    ($($target:literal: $($file:literal)+;)+) => {
-        &[$($(Image {
-            file: $file,
-            target: $target,
-            bytes: concat!(include_str!(concat!("../../kernels/prebuilt/", $target, "/", $file, ".ptx")), "\0").as_bytes(),
+            packed: include_bytes!(concat!("../../kernels/prebuilt/", $target, "/", $file, $ending)),
         }),+),+]
     };
 }
 
 /// Machine code, older chips first.
-const CUBINS: &[Image] = cubins! {
+const CUBINS: &[Image] = images! { ".cubin.z":
     "sm_75": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream";
     "sm_80": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor";
     "sm_86": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor";
@@ -93,7 +107,7 @@ const CUBINS: &[Image] = cubins! {
 };
 
 /// Each file once, for the oldest chip that can have it.
-const PTX: &[Image] = ptx! {
+const PTX: &[Image] = images! { ".ptx.z":
     "compute_75": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream";
     "compute_80": "gemm_bf16" "tensor";
     "compute_89": "gemm_fp8";
@@ -199,13 +213,20 @@ mod tests {
     #[test]
     fn images_look_like_what_they_are() {
         for image in images() {
-            if image.is_ptx() {
-                assert!(image.bytes.starts_with(b"//"), "{}", image.path());
-                assert_eq!(image.bytes.iter().position(|&b| b == 0), Some(image.bytes.len() - 1), "{}", image.path());
-            } else {
-                assert!(image.bytes.starts_with(b"\x7fELF"), "{}", image.path());
-                assert_eq!(image.bytes.as_ptr().addr() % 16, 0, "{}", image.path());
-            }
+            let bytes = image.bytes().unwrap();
+            assert!(bytes.starts_with(if image.is_ptx() { b"//" } else { b"\x7fELF" }), "{}", image.path());
+            assert!(!image.is_ptx() || !bytes.contains(&0), "{}", image.path());
+            let loaded: Vec<u8> = image.loadable().unwrap().into_iter().flat_map(u128::to_ne_bytes).collect();
+            assert!(loaded.starts_with(&bytes) && loaded[bytes.len()..].iter().all(|&byte| byte == 0), "{}", image.path());
+            assert!((1..=16).contains(&(loaded.len() - bytes.len())), "{}", image.path());
+        }
+    }
+
+    #[test]
+    fn a_damaged_image_is_an_error() {
+        let image = images().next().unwrap();
+        for packed in [&image.packed[..image.packed.len() / 2], &[], b"no zlib"] {
+            assert!(matches!(Image { packed, ..image }.bytes(), Err(Error::Unavailable { .. })));
         }
     }
 }
