@@ -199,8 +199,9 @@ mod tests {
     fn every_listed_function_is_called_somewhere_in_this_room() {
         let room = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gpu");
         let mut sources = String::new();
-        for entry in std::fs::read_dir(room).unwrap() {
-            sources.push_str(&std::fs::read_to_string(entry.unwrap().path()).unwrap());
+        // What lies in folders below, references to compare with, calls no driver.
+        for path in std::fs::read_dir(room).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+            sources.push_str(&std::fs::read_to_string(path).unwrap());
         }
         for symbol in SYMBOLS.iter().chain(crate::gpu::CUBLASLT_SYMBOLS) {
             let called = [".", "LtApi::"].iter().any(|before| {
