@@ -124,6 +124,21 @@ fn a_kernel_that_goes_wrong_only_in_the_measurement_is_not_used_either() {
     }
 }
 
+/// Zeros are the last products in BF16.
+#[test]
+fn zeros_give_way_like_any_other_product() {
+    let (bench, _) = multiplied(&hopper(), "");
+    let launches = bench.standin.trace().unwrap().unwrap().launches;
+    let own: Vec<_> = launches.iter().filter(|(kernel, _)| kernel.starts_with("gemm_hopper_bf16")).collect();
+    assert!(!own.is_empty());
+    let refused = own.into_iter().filter(|(kernel, last)| {
+        let (_, run) = multiplied(&hopper(), &format!("{kernel}:{last}:wrong=64"));
+        let mut zeros = run.measurements().filter(|one| one.case.mechanism() == "matmul.zeros");
+        zeros.any(|one| condition(one, "refused").contains("residual"))
+    });
+    assert_eq!(refused.count(), 1, "one kernel multiplied zeros last");
+}
+
 #[test]
 fn a_driver_that_knows_no_tensor_maps_multiplies_as_before() {
     let old = hopper().replace("cuda = 12040", "cuda = 12040\nmissing = [\"cuTensorMapEncodeTiled\"]");

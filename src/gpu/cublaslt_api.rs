@@ -9,8 +9,8 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
 
 use super::failure::{Failure, Returned};
-use super::table::{Status, function_table};
-use crate::error::{Error, Result};
+use super::table::{Status, function_table, load};
+use crate::error::Result;
 
 /// `cublasLtHandle_t`, `cublasLtMatmulDesc_t`, `cublasLtMatrixLayout_t` and `cublasLtMatmulPreference_t` alike.
 pub(super) type Opaque = *mut c_void;
@@ -79,19 +79,8 @@ function_table! {
 impl LtApi {
     /// Loads the library from this file.
     pub(super) fn load(path: &Path) -> Result<Self> {
-        let doing = || format!("loading {}", path.display());
-        let remedy = || String::from("install cuBLAS again (it comes with the CUDA toolkit and with PyTorch), or measure without it");
-        // SAFETY: loading runs the library's own start-up code, which has no preconditions.
-        let library = unsafe { libloading::Library::new(path) }.map_err(|error| Error::Unavailable {
-            doing: doing(),
-            why: super::api::root_cause(&error),
-            remedy: remedy(),
-        })?;
-        Self::look_up(library).map_err(|name| Error::Unavailable {
-            doing: doing(),
-            why: format!("it lacks the function {name}"),
-            remedy: remedy(),
-        })
+        let remedy = "install cuBLAS again (it comes with the CUDA toolkit and with PyTorch), or measure without it";
+        load(path, Self::look_up, "", remedy)
     }
 
     /// Major, minor and patch.

@@ -9,8 +9,8 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::Path;
 
 use super::failure::{Failure, Returned};
-use super::table::{Status, function_table};
-use crate::error::{Error, Result};
+use super::table::{Status, function_table, load};
+use crate::error::Result;
 
 /// `ncclComm_t`.
 pub(super) type Opaque = *mut c_void;
@@ -61,19 +61,8 @@ function_table! {
 impl NcclApi {
     /// Loads the library from this file.
     pub(super) fn load(path: &Path) -> Result<Self> {
-        let doing = || format!("loading {}", path.display());
-        let remedy = || String::from("install NCCL again (it comes with PyTorch: `pip install nvidia-nccl-cu12`), or measure without it");
-        // SAFETY: loading runs the library's own start-up code, which has no preconditions.
-        let library = unsafe { libloading::Library::new(path) }.map_err(|error| Error::Unavailable {
-            doing: doing(),
-            why: super::api::root_cause(&error),
-            remedy: remedy(),
-        })?;
-        Self::look_up(library).map_err(|name| Error::Unavailable {
-            doing: doing(),
-            why: format!("it lacks the function {name}, which NCCL has since version 2.7"),
-            remedy: remedy(),
-        })
+        let remedy = "install NCCL again (it comes with PyTorch: `pip install nvidia-nccl-cu12`), or measure without it";
+        load(path, Self::look_up, ", which NCCL has since version 2.7", remedy)
     }
 
     /// Major, minor and patch.

@@ -4,6 +4,12 @@
 //! through the `checked` method that the table's module writes; statuses are plain numbers, because a library that is newer than this
 //! program may return one that no enum of ours has.
 
+use std::path::Path;
+
+use libloading::Library;
+
+use crate::error::{Error, Result};
+
 /// Status of a call, as a library returns it; 0 is success.
 pub(super) type Status = std::ffi::c_int;
 
@@ -14,6 +20,22 @@ pub struct Symbol {
     pub name: &'static str,
     /// Whether the program refuses a library without it; without an optional one only the calls that need it fail.
     pub required: bool,
+}
+
+/// The table of the library in this file, by the table's `look_up`; `since` follows the name of a function that it lacks.
+///
+/// # Errors
+/// [`Error::Unavailable`] with `remedy` when the file cannot be loaded or lacks a required function.
+pub(super) fn load<T>(
+    path: &Path,
+    look_up: impl FnOnce(Library) -> std::result::Result<T, &'static str>,
+    since: &str,
+    remedy: &str,
+) -> Result<T> {
+    let unavailable = |why| Error::Unavailable { doing: format!("loading {}", path.display()), why, remedy: remedy.to_owned() };
+    // SAFETY: loading runs the library's own start-up code, which has no preconditions.
+    let library = unsafe { Library::new(path) }.map_err(|error| unavailable(super::api::root_cause(&error)))?;
+    look_up(library).map_err(|name| unavailable(format!("it lacks the function {name}{since}")))
 }
 
 /// Declares `struct $table` with one function pointer per listed function. `describing` lists functions that have a type of their own and

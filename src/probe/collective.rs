@@ -22,7 +22,7 @@
 //! Sums are of whole numbers in FP32, few enough bits for any order of adding to be exact, so every element of every GPU's result is compared
 //! bit by bit, like what was only moved.
 
-use super::facts::{count, needs_gpu, power_of_two_below, size, unknown, usable};
+use super::facts::{count, needs_gpus, power_of_two_below, size, unknown, usable};
 use super::nccl::{self, Connected};
 use super::rig::{Bench, EventClock, operation, too_large, waived};
 use super::{Effort, Lab, Probe};
@@ -100,11 +100,7 @@ impl Probe for Collective {
     }
 
     fn needs(&self, machine: &Machine) -> Result<(), Waiver> {
-        needs_gpu(machine)?;
-        match machine.gpus.len() {
-            0 | 1 => Err(Waiver::TooFewDevices { needed: 2, found: machine.gpus.len() as u32 }),
-            _ => Ok(()),
-        }
+        needs_gpus(machine)
     }
 
     fn cases(&self, machine: &Machine, effort: Effort) -> Vec<Case> {

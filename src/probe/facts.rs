@@ -18,6 +18,15 @@ const CEILING_GUARD: f64 = 1.1;
 /// The oldest compute capability that there are kernels for.
 const LEAST_CAPABILITY: (u32, u32) = (7, 5);
 
+/// Whether there are two GPUs or more that the driver lets programs work with.
+pub(super) fn needs_gpus(machine: &Machine) -> Result<(), Waiver> {
+    needs_gpu(machine)?;
+    match machine.gpus.len() {
+        found @ (0 | 1) => Err(Waiver::TooFewDevices { needed: 2, found: found as u32 }),
+        _ => Ok(()),
+    }
+}
+
 /// Whether there is a GPU at all that the driver lets programs work with. NVML may list GPUs for which CUDA cannot be opened.
 pub(super) fn needs_gpu(machine: &Machine) -> Result<(), Waiver> {
     if machine.gpus.is_empty() {

@@ -6,7 +6,7 @@ use super::Lab;
 use super::memory::observed;
 use super::rig::{Bench, waived};
 use crate::error::{Error, Result};
-use crate::gpu::{CublasLt, LtFormat};
+use crate::gpu::{CublasLt, LtFormat, LtPlan};
 use crate::machine::{Gpu, Machine};
 use crate::measure::{Case, Outcome, Waiver};
 use crate::units::Bytes;
@@ -65,6 +65,26 @@ pub(super) fn is_found(machine: &Machine) -> bool {
     machine.libraries.iter().any(|library| library.name.starts_with(NAME) && library.path.is_some())
 }
 
+/// The library and its version, as records name them.
+pub(super) fn name(library: &CublasLt) -> String {
+    match library.version() {
+        Some((major, minor, patch)) => format!("cublaslt {major}.{minor}.{patch}"),
+        None => "cublaslt of unknown version".to_owned(),
+    }
+}
+
+/// The library's plan for a product of `[m, n, k]`, or the waiver where it has none for `what` on this chip.
+///
+/// # Errors
+/// [`Error::Gpu`] when the library or the device fails.
+pub(super) fn plan(library: &CublasLt, format: LtFormat, [m, n, k]: [u32; 3], what: &str) -> Result<std::result::Result<LtPlan, Waiver>> {
+    match library.plan(format, m, n, k, WORKSPACE) {
+        Ok(plan) => Ok(Ok(plan)),
+        Err(Error::Unavailable { why, .. }) => Ok(Err(Waiver::Unsupported { what: format!("{what} by cublasLt on this chip: {why}") })),
+        Err(error) => Err(error),
+    }
+}
+
 /// What a handle and its first product take of the device's memory.
 pub(super) fn memory(case: &Case, gpu: &Gpu, lab: &mut Lab<'_>) -> Result<Outcome> {
     let bench = lab.bench(gpu.index)?;
@@ -86,10 +106,5 @@ pub(super) fn memory(case: &Case, gpu: &Gpu, lab: &mut Lab<'_>) -> Result<Outcom
     }
     // The product's own memory is gone again; what is still missing is what the library keeps.
     let (after, _) = bench.gpu.memory()?;
-    let version = library.version().map_or_else(|| "unknown".into(), |(major, minor, patch)| format!("{major}.{minor}.{patch}"));
-    Ok(observed(
-        case,
-        before - after,
-        [("library", format!("cublasLt {version}")), ("after", format!("a handle and a {SMALL}x{SMALL}x{SMALL} product"))],
-    ))
+    Ok(observed(case, before - after, [("library", name(&library)), ("after", format!("a handle and a {SMALL}x{SMALL}x{SMALL} product"))]))
 }

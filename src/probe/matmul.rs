@@ -21,6 +21,7 @@
 //! element whose error is no larger than rounding may add up to in its row.
 
 mod best;
+mod check;
 mod formats;
 mod own;
 mod search;
@@ -37,17 +38,18 @@ use super::shapes::{calibrates, room, shapes};
 use super::{Effort, Lab, Probe};
 use crate::error::{Error, Result};
 use crate::gpu::prebuilt::GEMM_LAUNCH;
-use crate::gpu::{self, GemmBf16, GemmE4m3, In, LtFormat, LtPlan, MatvecBf16, MatvecE4m3, MatvecTransposedBf16, MatvecTransposedE4m3, Out};
+use crate::gpu::{
+    self, GemmBf16, GemmE4m3, In, LtFormat, LtPlan, MatvecBf16, MatvecE4m3, MatvecTransposedBf16, MatvecTransposedE4m3, Out,
+    PROVEN_ON_HARDWARE,
+};
 use crate::machine::{Gpu, Machine};
-use crate::measure::{Case, Clock, DESIGN, GemmShape, GpuClock, Outcome, Trial, Waiver, Work};
+use crate::measure::{Case, Clock, DESIGN, GemmShape, GpuClock, Outcome, Plan, Trial, Waiver, Work};
 use crate::units::{Bytes, Seconds};
+use check::Vectors;
 use own::{Note, Own};
 
 /// Products that each of the library's suggestions is tried for.
 const TRIED: u64 = 3;
-
-/// Sets whose results are checked at most: the first, the last, and others evenly between them.
-const CHECKED: u64 = 64;
 
 /// Target half-width of the interval of products that calibrate. The model's own error is a few percent.
 const CALIBRATING: f64 = 0.03;
@@ -186,11 +188,7 @@ impl Probe for Matmul {
             Ok(chosen) => chosen,
             Err(waiver) => return Ok(waived(case, waiver)),
         };
-        // Half of the memory for each format.
-        let count = sets(shape, format.element(), l2(gpu) * 2, usable(gpu) / 2);
-        let sets = lab.rig.sets(&bench, gpu.index, format, shape, count, lab.seed)?;
-        let rotation = sets.bytes();
-        let mut trial = Product::new(&bench, engine, format, shape, sets, lab.seed);
+        let mut trial = rotating(lab, gpu, &bench, engine, format, shape)?;
         let mut clock = GpuClock::with_stream(bench.stream.clone())?;
         let mut plan = lab.plan(2.0);
         if DESIGN.contains(&shape) {
@@ -202,21 +200,34 @@ impl Probe for Matmul {
         // The library's FP8 plans let the tensor cores keep fewer bits of the sums than FP32 has.
         let fast = format == Format::E4m3 && matches!(trial.engine, Engine::Library { .. });
         let sums = if fast { "fp32, fast accumulation" } else { "fp32" };
-        loop {
-            let (engine, algorithm, workspace) = trial.engine.describe();
-            let conditions = [
-                ("engine", engine),
-                ("algorithm", algorithm),
-                ("workspace", workspace),
-                ("data", "uniform in [-1, 1)".into()),
-                ("seed", lab.seed.to_string()),
-                ("rotation", rotation.to_string()),
-                ("sums", sums.into()),
-            ];
-            match lab.time(&case, gpu.index, &mut clock, &mut trial, &plan, conditions) {
-                Err(Error::WrongAnswer { what, .. }) if own::gives_way(&mut trial, lab, &what)? => {}
-                outcome => return Ok(own::remark(outcome?, &trial, &lab.rig)),
-            }
+        let conditions = trial.random().into_iter().chain([("sums", sums.into())]).collect();
+        timed(&case, gpu.index, lab, &mut clock, &mut trial, &plan, conditions)
+    }
+}
+
+/// A product over rotating sets: twice the cache, and no more than half of the memory, which leaves the other half to the other format.
+fn rotating(lab: &mut Lab<'_>, gpu: &Gpu, bench: &Bench, engine: Engine, format: Format, shape: GemmShape) -> Result<Product> {
+    let count = sets(shape, format.element(), l2(gpu) * 2, usable(gpu) / 2);
+    let sets = lab.rig.sets(bench, gpu.index, format, shape, count, lab.seed)?;
+    Ok(Product::new(bench, engine, format, shape, sets, lab.seed))
+}
+
+/// Time a product, and record it with its engine's conditions and these. Where a kernel that no hardware has proven was wrong in the end,
+/// another one is timed.
+fn timed(
+    case: &Case,
+    index: u32,
+    lab: &mut Lab<'_>,
+    clock: &mut GpuClock,
+    trial: &mut Product,
+    plan: &Plan,
+    conditions: Vec<(&'static str, String)>,
+) -> Result<Outcome> {
+    loop {
+        let all = trial.engine.describe().into_iter().chain(conditions.iter().cloned());
+        match lab.time(case, index, clock, trial, plan, all) {
+            Err(Error::WrongAnswer { what, .. }) if own::gives_way(trial, lab, &what)? => {}
+            outcome => return Ok(own::remark(outcome?, trial, &lab.rig)),
         }
     }
 }
@@ -277,13 +288,8 @@ fn library(lab: &mut Lab<'_>, index: u32, bench: &Bench, format: Format, shape: 
         Ok(library) => library,
         Err(waiver) => return Ok(Err(waiver)),
     };
-    let [m, n, k] = extents(shape)?;
-    let version = library.version().map_or_else(|| "of unknown version".into(), |(major, minor, patch)| format!("{major}.{minor}.{patch}"));
-    match library.plan(format.library(), m, n, k, lt::WORKSPACE) {
-        Ok(plan) => Ok(Ok(Engine::Library { plan: Box::new(plan), version })),
-        Err(Error::Unavailable { why, .. }) => Ok(Err(Waiver::Unsupported { what: format!("this product by cublasLt: {why}") })),
-        Err(error) => Err(error),
-    }
+    let plan = lt::plan(&library, format.library(), extents(shape)?, "this product")?;
+    Ok(plan.map(|plan| Engine::Library { plan: Box::new(plan), name: lt::name(&library) }))
 }
 
 /// A shape as the kernels take it.
@@ -298,7 +304,7 @@ fn extents(shape: GemmShape) -> Result<[u32; 3]> {
 /// A product to be run without end, by the best engine there is, and how it is done.
 pub(super) struct Endless {
     pub(super) product: Product,
-    pub(super) conditions: [(&'static str, String); 6],
+    pub(super) conditions: Vec<(&'static str, String)>,
 }
 
 /// The product of a load that lasts: BF16, by cublasLt's fastest algorithm where the library works, else by the own kernel; operands as
@@ -325,21 +331,13 @@ pub(super) fn endless(
         Err(refusal) if own_kernel(&bench, format) => Engine::Own { refusal: Some(refusal), kernel: Own::Mma },
         Err(refusal) => return Ok(Err(Waiver::Unsupported { what: format!("the bf16 kernel on this chip; {refusal}") })),
     };
-    let count = sets(shape, format.element(), l2(gpu) * 2, usable(gpu) / 2);
-    let sets = lab.rig.sets(&bench, gpu.index, format, shape, count, lab.seed)?;
-    let rotation = sets.bytes();
-    let mut product = Product::new(&bench, engine, format, shape, sets, lab.seed);
+    let mut product = rotating(lab, gpu, &bench, engine, format, shape)?;
     product.choose(clock)?;
-    own::choose(&mut product, clock, lab)?;
-    let (engine, algorithm, workspace) = product.engine.describe();
-    let conditions = [
-        ("engine", engine),
-        ("algorithm", algorithm),
-        ("workspace", workspace),
-        ("data", "uniform in [-1, 1)".into()),
-        ("seed", lab.seed.to_string()),
-        ("rotation", rotation.to_string()),
-    ];
+    // A load that lasts minutes is not begun again with another kernel.
+    if PROVEN_ON_HARDWARE {
+        own::choose(&mut product, clock, lab)?;
+    }
+    let conditions = product.engine.describe().into_iter().chain(product.random()).collect();
     Ok(Ok(Endless { product, conditions }))
 }
 
@@ -352,20 +350,22 @@ enum Engine {
     },
     Library {
         plan: Box<LtPlan>,
-        version: String,
+        /// The library and its version.
+        name: String,
     },
 }
 
 impl Engine {
     /// Engine, algorithm and workspace, as the record names them.
-    fn describe(&self) -> (String, String, String) {
-        match self {
+    fn describe(&self) -> [(&'static str, String); 3] {
+        let (engine, algorithm, workspace) = match self {
             Self::Own { refusal, kernel } => {
                 let name = refusal.as_ref().map_or_else(|| "own".into(), |refusal| format!("own, in place of cublasLt: {refusal}"));
                 (name, kernel.to_string(), Bytes(0).to_string())
             }
-            Self::Library { plan, version } => (format!("cublaslt {version}"), plan.algorithm(), plan.workspace().to_string()),
-        }
+            Self::Library { plan, name } => (name.clone(), plan.algorithm(), plan.workspace().to_string()),
+        };
+        [("engine", engine), ("algorithm", algorithm), ("workspace", workspace)]
     }
 }
 
@@ -384,6 +384,11 @@ pub(super) struct Product {
 impl Product {
     fn new(bench: &Bench, engine: Engine, format: Format, shape: GemmShape, sets: Sets, seed: u64) -> Self {
         Self { bench: bench.clone(), engine, format, shape, sets, seed, iterations: 0, note: None }
+    }
+
+    /// The conditions of random operands.
+    fn random(&self) -> [(&'static str, String); 3] {
+        [("data", "uniform in [-1, 1)".into()), ("seed", self.seed.to_string()), ("rotation", self.sets.bytes().to_string())]
     }
 
     /// Try the library's suggestions and keep the fastest.
@@ -425,16 +430,9 @@ impl Product {
 
     /// Compare `C·x` with `A·(Bᵀ·x)` for every vector of the test.
     fn check_set(&self, set: &Set<'_>) -> Result<Option<String>> {
-        let GemmShape { m, n, k } = self.shape;
-        let (bench, stream) = (&self.bench, &self.bench.stream);
+        let (GemmShape { m, n, k }, bench) = (self.shape, &self.bench);
         let test = Freivalds::new(self.format.arithmetic(), n, k, 1.0, self.seed ^ CHECK_SEED);
-        let vector = |length: u64| bench.gpu.allocate_elements::<f64>(length);
-        let (x, through_b, reference, product) = (vector(n)?, vector(k)?, vector(m)?, vector(m)?);
-        for slab in 0..test.slabs() {
-            x.write(stream, &test.vector(slab))?;
-            for sums in [&through_b, &reference, &product] {
-                stream.set(sums.view::<u8>(), 0)?;
-            }
+        check::examine(bench, &test, self.shape, |Vectors { x, through_b, reference, product }| {
             match self.format {
                 Format::Bf16 => {
                     let (a, b) = (In(set.a.cast()?), In(set.b.cast()?));
@@ -447,13 +445,8 @@ impl Product {
                     bench.launch(&MatvecE4m3 { a, x: through_b.input(), y: reference.output(), rows: m, cols: k })?;
                 }
             }
-            bench.launch(&MatvecBf16 { a: In(set.c), x: x.input(), y: product.output(), rows: m, cols: n })?;
-            let (product, reference) = (product.read::<f64>(stream, m)?, reference.read::<f64>(stream, m)?);
-            if let Some(wrong) = test.compare(&product, &reference)? {
-                return Ok(Some(wrong));
-            }
-        }
-        Ok(None)
+            bench.launch(&MatvecBf16 { a: In(set.c), x: x.input(), y: product.output(), rows: m, cols: n })
+        })
     }
 }
 
@@ -479,33 +472,6 @@ impl Trial for Product {
         if let Some(wrong) = self.noted()? {
             return Ok(Some(wrong));
         }
-        for index in checked(self.iterations.min(self.sets.count())) {
-            if let Some(wrong) = self.check_set(&self.sets.get(index)?)? {
-                return Ok(Some(format!("set {index}: {wrong}")));
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// Which of so many sets are checked.
-fn checked(used: u64) -> impl Iterator<Item = u64> {
-    let count = used.min(CHECKED);
-    (0..count).map(move |index| if count == used { index } else { index * (used - 1) / (count - 1) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_and_the_last_set_are_always_checked() {
-        assert_eq!(checked(0).count(), 0);
-        assert_eq!(checked(3).collect::<Vec<_>>(), [0, 1, 2]);
-        for used in [64, 65, 1000, 5000] {
-            let sets: Vec<u64> = checked(used).collect();
-            assert_eq!((sets.len(), sets[0], sets[63]), (64, 0, used - 1));
-            assert!(sets.windows(2).all(|pair| pair[0] < pair[1]));
-        }
+        check::first_wrong(self.iterations.min(self.sets.count()), |index| self.check_set(&self.sets.get(index)?))
     }
 }

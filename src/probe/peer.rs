@@ -22,7 +22,7 @@
 
 mod several;
 
-use super::facts::{gpu_on, l2, needs_gpu, power_of_two_below, size, unknown, usable};
+use super::facts::{gpu_on, l2, needs_gpus, power_of_two_below, size, unknown, usable};
 use super::rig::{Bench, EventClock, VECTOR, operation, too_large, waived};
 use super::ring::Ring;
 use super::{Effort, Lab, Probe};
@@ -107,11 +107,7 @@ impl Probe for Peer {
     }
 
     fn needs(&self, machine: &Machine) -> Result<(), Waiver> {
-        needs_gpu(machine)?;
-        match machine.gpus.len() {
-            0 | 1 => Err(Waiver::TooFewDevices { needed: 2, found: machine.gpus.len() as u32 }),
-            _ => Ok(()),
-        }
+        needs_gpus(machine)
     }
 
     fn cases(&self, machine: &Machine, effort: Effort) -> Vec<Case> {

@@ -187,14 +187,14 @@ impl Lab<'_> {
     ///
     /// # Errors
     /// As [`Lab::sample`].
-    pub(super) fn time_gated<const N: usize>(
+    pub(super) fn time_gated<'c>(
         &self,
         case: &Case,
         index: u32,
         bench: &Bench,
         trial: &mut dyn Trial,
         plan: &Plan,
-        conditions: [(&str, String); N],
+        conditions: impl IntoIterator<Item = (&'c str, String)>,
     ) -> Result<Outcome> {
         let mut clock = GpuClock::with_stream(bench.stream.clone())?;
         self.time(case, index, &mut clock, trial, plan, conditions)
@@ -204,14 +204,14 @@ impl Lab<'_> {
     ///
     /// # Errors
     /// As [`Lab::sample`].
-    pub(super) fn time<const N: usize>(
+    pub(super) fn time<'c>(
         &self,
         case: &Case,
         index: u32,
         clock: &mut dyn Clock,
         trial: &mut dyn Trial,
         plan: &Plan,
-        conditions: [(&str, String); N],
+        conditions: impl IntoIterator<Item = (&'c str, String)>,
     ) -> Result<Outcome> {
         let partners = ["from", "to"].into_iter().filter_map(|axis| u32::try_from(case.get_count(axis)?).ok());
         let partners = partners.filter(|partner| *partner != index).map(|partner| (partner, self.watch(partner), None)).collect();

@@ -97,23 +97,13 @@ pub(super) fn run(case: &Case, lab: &mut Lab<'_>) -> Result<Outcome> {
         Ok(engine) => engine,
         Err(waiver) => return Ok(waived(case, waiver)),
     };
-    let rotation = pool.reshaped(found.shape, wanted).bytes();
     let mut trial = product(chosen, found.shape);
     pool.blank(&bench)?;
     trial.choose(&mut clock)?;
-    let (engine, algorithm, workspace) = trial.engine.describe();
     let GemmShape { m, n, k } = found.shape;
-    let conditions = [
-        ("engine", engine),
-        ("algorithm", algorithm),
-        ("workspace", workspace),
-        ("shape", format!("{m}x{n}x{k}")),
-        ("tried", format!("{} shapes", found.tried)),
-        ("data", "uniform in [-1, 1)".into()),
-        ("seed", seed.to_string()),
-        ("rotation", rotation.to_string()),
-        ("sums", if format == Format::E4m3 { "fp32, fast accumulation" } else { "fp32" }.into()),
-    ];
+    let sums = if format == Format::E4m3 { "fp32, fast accumulation" } else { "fp32" };
+    let search = [("shape", format!("{m}x{n}x{k}")), ("tried", format!("{} shapes", found.tried)), ("sums", sums.into())];
+    let conditions: Vec<_> = trial.engine.describe().into_iter().chain(trial.random()).chain(search).collect();
     let plan = lab.plan(2.0);
     lab.time(case, gpu.index, &mut clock, &mut trial, &plan, conditions)
 }

@@ -12,14 +12,15 @@ use super::super::freivalds::{Arithmetic, Freivalds};
 use super::super::rig::{Bench, too_large, waived};
 use super::super::shapes::{largest_square, room};
 use super::super::{Effort, Lab};
-use super::{CHECK_SEED, checked, extents, lt};
+use super::check::{self, Vectors};
+use super::{CHECK_SEED, extents, lt};
 use crate::error::{Error, Result};
 use crate::gpu::{
     DeviceBuffer, FillUniformBf16, FillUniformE2m1, FillUniformE4m3, FillUniformE5m2, FillUniformF16, FillUniformF32, FillUniformF64,
     FillUniformI8, LtFormat, LtPlan, MatvecAny, MatvecTransposedAny, View,
 };
 use crate::machine::Gpu;
-use crate::measure::{Case, Clock, GemmShape, GpuClock, Outcome, Trial, Waiver, Work};
+use crate::measure::{Case, Clock, GemmShape, GpuClock, Outcome, Trial, Work};
 use crate::units::{Bytes, Seconds};
 
 /// Products that each suggestion is tried for, where there is time.
@@ -206,13 +207,9 @@ pub(super) fn run(case: &Case, kind: &'static Kind, gpu: &Gpu, shape: GemmShape,
     if needed > room(gpu) {
         return Ok(too_large(case, needed, room(gpu)));
     }
-    let [m, n, k] = extents(shape)?;
-    let plan = match library.plan(kind.library, m, n, k, lt::WORKSPACE) {
+    let plan = match lt::plan(&library, kind.library, extents(shape)?, kind.name)? {
         Ok(plan) => plan,
-        Err(Error::Unavailable { why, .. }) => {
-            return Ok(waived(case, Waiver::Unsupported { what: format!("{} by cublasLt on this chip: {why}", kind.name) }));
-        }
-        Err(error) => return Err(error),
+        Err(waiver) => return Ok(waived(case, waiver)),
     };
     // The pools of the other formats would take memory, and have no further use.
     lab.rig.operands.clear();
@@ -221,10 +218,9 @@ pub(super) fn run(case: &Case, kind: &'static Kind, gpu: &Gpu, shape: GemmShape,
     let mut trial = Product { bench: bench.clone(), kind, shape, plan, matrices, seed: lab.seed, iterations: 0 };
     let mut clock = GpuClock::with_stream(bench.stream.clone())?;
     let tried = trial.choose(&mut clock, lab.budget * TRYING)?;
-    let version = library.version().map_or_else(|| "of unknown version".into(), |(major, minor, patch)| format!("{major}.{minor}.{patch}"));
     let (data, sums) = kind.conditions;
     let conditions = [
-        ("engine", format!("cublaslt {version}")),
+        ("engine", lt::name(&library)),
         ("algorithm", trial.plan.algorithm()),
         ("tried", format!("{tried} of {} suggestions", trial.plan.algorithms())),
         ("workspace", trial.plan.workspace().to_string()),
@@ -325,27 +321,15 @@ impl Product {
 
     /// Compare `C·x` with `A·(Bᵀ·x)` for every vector of the test.
     fn check_set(&self, [a, b, c]: [View<'_, u8>; 3]) -> Result<Option<String>> {
-        let GemmShape { m, n, k } = self.shape;
-        let (bench, stream) = (&self.bench, &self.bench.stream);
+        let (GemmShape { m, n, k }, bench) = (self.shape, &self.bench);
         let test = Freivalds::new(self.kind.arithmetic, n, k, f64::from(self.kind.scale), self.seed ^ CHECK_SEED);
         let [of_a, of_b, of_c] = self.kind.stored.map(|stored| stored as u32);
-        let vector = |length: u64| bench.gpu.allocate_elements::<f64>(length);
-        let (x, through_b, reference, product) = (vector(n)?, vector(k)?, vector(m)?, vector(m)?);
-        for slab in 0..test.slabs() {
-            x.write(stream, &test.vector(slab))?;
-            for sums in [&through_b, &reference, &product] {
-                stream.set(sums.view::<u8>(), 0)?;
-            }
+        check::examine(bench, &test, self.shape, |Vectors { x, through_b, reference, product }| {
             let (input, through) = (x.input(), through_b.input());
             bench.launch(&MatvecTransposedAny { format: of_b, a: b.into(), x: input, y: through_b.output(), rows: n, cols: k })?;
             bench.launch(&MatvecAny { format: of_a, a: a.into(), x: through, y: reference.output(), rows: m, cols: k })?;
-            bench.launch(&MatvecAny { format: of_c, a: c.into(), x: input, y: product.output(), rows: m, cols: n })?;
-            let (product, reference) = (product.read::<f64>(stream, m)?, reference.read::<f64>(stream, m)?);
-            if let Some(wrong) = test.compare(&product, &reference)? {
-                return Ok(Some(wrong));
-            }
-        }
-        Ok(None)
+            bench.launch(&MatvecAny { format: of_c, a: c.into(), x: input, y: product.output(), rows: m, cols: n })
+        })
     }
 }
 
@@ -369,12 +353,7 @@ impl Trial for Product {
     }
 
     fn check(&mut self) -> Result<Option<String>> {
-        for index in checked(self.iterations.min(self.matrices.count)) {
-            if let Some(wrong) = self.check_set(self.matrices.get(index)?)? {
-                return Ok(Some(format!("set {index}: {wrong}")));
-            }
-        }
-        Ok(None)
+        check::first_wrong(self.iterations.min(self.matrices.count), |index| self.check_set(self.matrices.get(index)?))
     }
 }
 

@@ -7,11 +7,10 @@
 //! The case is a mechanism of its own, `matmul.zeros`, so that nobody who asks for the rate of BF16 products gets it.
 
 use super::super::Lab;
-use super::super::facts::{l2, needs_capability, usable};
-use super::super::operands::sets;
+use super::super::facts::needs_capability;
 use super::super::rig::{too_large, waived};
 use super::super::shapes::room;
-use super::{Format, Product, engine, own};
+use super::{Format, engine, own, rotating, timed};
 use crate::error::Result;
 use crate::machine::Gpu;
 use crate::measure::{Case, GemmShape, GpuClock, Outcome};
@@ -38,25 +37,14 @@ pub(super) fn run(case: &Case, gpu: &Gpu, shape: GemmShape, lab: &mut Lab<'_>) -
     };
     // The pools hold random numbers that others still multiply: this one is filled anew, and not kept.
     lab.rig.operands.clear();
-    let count = sets(shape, FORMAT.element(), l2(gpu) * 2, usable(gpu) / 2);
-    let sets = lab.rig.sets(&bench, gpu.index, FORMAT, shape, count, lab.seed)?;
+    let mut trial = rotating(lab, gpu, &bench, engine, FORMAT, shape)?;
     lab.rig.operands.clear();
-    sets.zero(&bench)?;
-    let rotation = sets.bytes();
-    let mut trial = Product::new(&bench, engine, FORMAT, shape, sets, lab.seed);
+    trial.sets.zero(&bench)?;
     let mut clock = GpuClock::with_stream(bench.stream.clone())?;
     trial.choose(&mut clock)?;
     own::choose(&mut trial, &mut clock, lab)?;
-    let (engine, algorithm, workspace) = trial.engine.describe();
-    let conditions = [
-        ("engine", engine),
-        ("algorithm", algorithm),
-        ("workspace", workspace),
-        ("format", FORMAT.name().into()),
-        ("data", "zeros".into()),
-        ("rotation", rotation.to_string()),
-        ("sums", "fp32".into()),
-    ];
+    let rotation = trial.sets.bytes().to_string();
+    let conditions = vec![("format", FORMAT.name().into()), ("data", "zeros".into()), ("rotation", rotation), ("sums", "fp32".into())];
     let plan = lab.plan(2.0);
-    lab.time(&case, gpu.index, &mut clock, &mut trial, &plan, conditions)
+    timed(&case, gpu.index, lab, &mut clock, &mut trial, &plan, conditions)
 }
