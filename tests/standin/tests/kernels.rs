@@ -20,9 +20,14 @@ enum Value {
 }
 use Value::{F32, U32, U64};
 
+/// A prebuilt image, unpacked, by its path below `kernels/prebuilt/` without the `.z` of the packing.
+fn image(path: &str) -> Vec<u8> {
+    let packed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kernels/prebuilt").join(format!("{path}.z"));
+    miniz_oxide::inflate::decompress_to_vec_zlib(&std::fs::read(packed).unwrap()).unwrap()
+}
+
 fn function(rig: &Rig, file: &str, name: &str) -> u64 {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kernels/prebuilt/sm_80").join(format!("{file}.cubin"));
-    let image = std::fs::read(path).unwrap();
+    let image = image(&format!("sm_80/{file}.cubin"));
     let (mut module, mut function) = (0u64, 0u64);
     assert_eq!(call!(rig, cuModuleLoadData(&raw mut module => *mut u64, image.as_ptr() => *const u8)), 0);
     let name = CString::new(name).unwrap();
@@ -384,9 +389,8 @@ fn a_corrupted_launch_leaves_one_wrong_bit_and_its_repetition_repairs_it() {
 #[test]
 fn images_for_other_chips_do_not_load() {
     let rig = Rig::ready(PAIR, "");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kernels/prebuilt");
-    let load = |file: &str| {
-        let mut image = std::fs::read(folder.join(file)).unwrap();
+    let load = |path: &str| {
+        let mut image = image(path);
         image.push(0);
         let mut module = 0u64;
         call!(rig, cuModuleLoadData(&raw mut module => *mut u64, image.as_ptr() => *const u8))
