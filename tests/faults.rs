@@ -1,4 +1,4 @@
-//! Every function of the driver, NVML and cublasLt that the program calls fails once: at its first, second and last call.
+//! Every function of the driver, NVML, cublasLt and NCCL that the program calls fails once: at its first, second and last call.
 //!
 //! Whatever fails: no panic, no hang, an exit code that scripts can rely on, one line per error, a result file that holds what had finished,
 //! and nothing left allocated.
@@ -21,6 +21,15 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 const ARGUMENTS: [&str; 7] = ["measure", "--effort", "quick", "--time", "100 ms", "-o", "r.json"];
 
+/// The same GPUs as Hoppers, whose kernels move data by descriptors, with NCCL.
+fn hopper() -> String {
+    SCENARIO
+        .replace("cc = [8, 9]", "cc = [9, 0]")
+        .replace("shared_kib = 164", "shared_kib = 228")
+        .replace("[driver]", "[driver]\nnccl = 22703")
+        .replace("\nmatmul = {", "\nhopper = { bf16_tflops = 260.0, e4m3_tflops = 500.0, e5m2_tflops = 500.0 }\nmatmul = {")
+}
+
 /// Returning what was taken cannot fail in a way the program could act on, so these may leave things behind.
 fn gives_back(function: &str) -> bool {
     ["Free", "Destroy", "Release", "Unload", "Unregister", "Disable", "Shutdown"].iter().any(|word| function.contains(word))
@@ -38,9 +47,9 @@ struct Fall {
 }
 
 /// What is wrong with how the program took the fault; empty when nothing is.
-fn take(fall: &Fall) -> (Vec<String>, i32) {
-    let bench = Bench::text(SCENARIO);
-    let mut command = bench.command(&[&ARGUMENTS[..], &GPU_PROBES[..]].concat());
+fn take(scenario: &str, probes: &[&str], fall: &Fall) -> (Vec<String>, i32) {
+    let bench = Bench::text(scenario);
+    let mut command = bench.command(&[&ARGUMENTS[..], probes].concat());
     command.env(gpu_assay_standin::FAULT, format!("{}:{}:error={}", fall.function, fall.call, code(&fall.function)));
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let Some(output) = wait(child, LIMIT) else { return (vec!["hangs".to_owned()], -1) };
@@ -75,31 +84,58 @@ fn take(fall: &Fall) -> (Vec<String>, i32) {
     (wrong, code)
 }
 
-#[test]
-fn any_call_may_fail_once() {
-    let bench = Bench::text(SCENARIO);
-    let (output, run) = bench.measure();
+/// How often each function is called when nothing fails and more than so many measurements are made.
+fn calls(scenario: &str, probes: &[&str], more_than: usize) -> BTreeMap<String, u64> {
+    let bench = Bench::text(scenario);
+    let output = bench.run(&[&ARGUMENTS[..], probes].concat());
     assert_eq!(output.status.code(), Some(0), "the machine without faults fails: {}", stderr(&output));
-    assert!(run.complete && run.measurements().count() > 50, "{} measurements", run.measurements().count());
+    let run = Run::read(&bench.result()).unwrap();
+    assert!(run.complete && run.measurements().count() > more_than, "{} measurements", run.measurements().count());
     let trace = bench.standin.trace().unwrap().expect("a trace");
     assert_eq!(trace.leaks(), [], "leaks without any fault");
+    trace.calls
+}
 
+/// Let every function fail at its first, second and last call.
+#[track_caller]
+fn sweep(scenario: &str, probes: &[&str], calls: &BTreeMap<String, u64>) {
     let mut falls = Vec::new();
-    for (function, &calls) in &trace.calls {
+    for (function, &calls) in calls {
         let mut which = vec![1, 2, calls];
         which.retain(|call| *call <= calls);
         which.dedup();
         falls.extend(which.into_iter().map(|call| Fall { function: function.clone(), call }));
     }
-    assert!(trace.calls.len() >= 60, "the sweep walks only {} functions", trace.calls.len());
-
-    let taken = in_parallel(&falls, take);
+    let taken = in_parallel(&falls, |fall| take(scenario, probes, fall));
     let mut codes = BTreeMap::new();
     let mut wrong = Vec::new();
     for (fall, (complaints, code)) in falls.iter().zip(&taken) {
         *codes.entry(*code).or_insert(0) += 1;
         wrong.extend(complaints.iter().map(|complaint| format!("{} failing at call {}: {complaint}", fall.function, fall.call)));
     }
-    tell(&format!("{} functions, {} faults planted, exit codes {codes:?}", trace.calls.len(), falls.len()));
+    tell(&format!("{} functions, {} faults planted, exit codes {codes:?}", calls.len(), falls.len()));
     assert!(wrong.is_empty(), "{} of {} faults are taken wrongly:\n{}", wrong.len(), falls.len(), wrong.join("\n"));
+}
+
+#[test]
+fn any_call_may_fail_once() {
+    let calls = calls(SCENARIO, &GPU_PROBES, 50);
+    assert!(calls.len() >= 60, "the sweep walks only {} functions", calls.len());
+    sweep(SCENARIO, &GPU_PROBES, &calls);
+}
+
+#[test]
+fn any_call_that_only_other_probes_make_may_fail_once() {
+    let scenario = hopper();
+    let known = calls(SCENARIO, &GPU_PROBES, 50);
+    let sought = [
+        (&["collective"][..], &["ncclCommInitAll", "ncclAllReduce", "ncclGroupEnd"][..]),
+        (&["matmul", "sustained"], &["cuTensorMapEncodeTiled"]),
+    ];
+    for (probes, expected) in sought {
+        let mut calls = calls(&scenario, probes, 5);
+        calls.retain(|function, _| !known.contains_key(function));
+        assert!(expected.iter().all(|function| calls.contains_key(*function)), "{probes:?} call only {calls:?}");
+        sweep(&scenario, probes, &calls);
+    }
 }

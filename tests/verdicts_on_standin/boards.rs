@@ -336,13 +336,14 @@ impl Gpu {
             ),
         );
         line("cache", format!("{{ l2_read_gbs = {:.1}, l1_ns = 18.0, l2_ns = 120.0, dram_ns = 340.0 }}", dram * 2.2));
-        let rates = |bf16: f64, fp8: f64, overhead: f64| {
+        // A scaled memory holds no product of more than two microseconds, so that what surrounds a product is scaled as well.
+        let rates = |bf16: f64, fp8: f64| {
             let eight = if fp8 > 0.0 { format!("e4m3_tflops = {fp8:.2}, e5m2_tflops = {fp8:.2}, ") } else { String::new() };
-            format!("{{ bf16_tflops = {bf16:.2}, {eight}overhead_us = {overhead} }}")
+            format!("{{ bf16_tflops = {bf16:.2}, {eight}overhead_us = 0.02 }}")
         };
         let own_fp8 = if self.fp8 > 0.0 { self.own_bf16 * 1.2 } else { 0.0 };
-        line("matmul", rates(self.own_bf16, own_fp8, 0.2));
-        line("cublaslt", rates(self.bf16, self.fp8, 0.2));
+        line("matmul", rates(self.own_bf16, own_fp8));
+        line("cublaslt", rates(self.bf16, self.fp8));
         line(
             "host_link",
             format!(

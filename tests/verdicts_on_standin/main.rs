@@ -118,6 +118,9 @@ fn good_machines_pass() {
         });
         let with = |verdict: Verdict| verdicts.iter().filter(|assessment| assessment.verdict == verdict).count();
         let warned = verdicts.iter().filter(|one| one.findings.iter().any(|finding| finding.check.status == Status::Warning)).count();
+        for (one, seed) in verdicts.iter().zip(&seeds).filter(|(one, _)| !one.findings.is_empty()) {
+            common::tell(&format!("{name}, seed {seed}: {}", said(one)));
+        }
         let _ = writeln!(table, "| {name} | {} | {} | {} | {warned} |", with(Verdict::Pass), with(Verdict::Unknown), with(Verdict::Fail));
         wrong
             .extend(verdicts.iter().filter(|one| one.verdict != Verdict::Pass).map(|one| format!("{spec}: {} {}", one.verdict, said(one))));
