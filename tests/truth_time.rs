@@ -214,7 +214,7 @@ fn qwen3_on_h20() {
     all.summary();
 }
 
-/// LMDeploy's static batches on A100: TurboMind's fused kernels, launched one by one from compiled code.
+/// LMDeploy's static batches on A100, version 0.1.0a1 of November 2023: TurboMind's fused kernels, launched one by one from compiled code.
 #[test]
 fn lmdeploy_on_a100() {
     let Some(rows) = published::points(|point| point.kind == "infer_time" && point.source.contains("lmdeploy")) else { return };
@@ -224,7 +224,8 @@ fn lmdeploy_on_a100() {
         let output = row.other.trim_start_matches("output=").split(' ').next().unwrap().parse().unwrap();
         let usual = Inference::new(Precision::Fp16, row.batch, row.seq, output);
         let inference = Inference { chunk: None, tensor: row.gpus, ..usual };
-        let software = Software { launching: Launching::Native, flash: Flash::Second, ..Software::inference(&inference) };
+        let usual = Software::inference(&inference);
+        let software = Software { launching: Launching::Native, flash: Flash::Second, last_apart: true, ..usual };
         let answer = answer(&model(&row.model), &inference, &software, "A100 SXM 80GB");
         let label = format!("{} ×{} batch {} × {} + {output}", row.model, row.gpus, row.batch, row.seq);
         if row.metric == "TTFT" {

@@ -7,7 +7,7 @@
 
 use super::parts::{Beyond, Bound, Kind, Parts, Phase};
 use super::products::Products;
-use super::software::{Launching, Software, Unpacking, reads_packed};
+use super::software::{LLM_INT8_KERNELS, Launching, Software, Unpacking, beside_launches, reads_packed};
 use super::speeds::Speeds;
 use crate::calibrate::Prediction;
 use crate::calibrate::collective::Collective;
@@ -20,10 +20,6 @@ use crate::workload::operations::{AttentionWork, Product, Tokens, Traffic, Width
 use crate::workload::{
     Attention, AttentionKernel, Block, Blocks, Cache, Inference, LogitRows, Mlp, Model, Place, Positions, Precision, Role,
 };
-
-/// What the host does for a product of transformers' `FP8Linear` beside launching the product and the kernel that makes inputs narrow: three tensors
-/// are allocated, the device is set and set back, the host waits, and what is not a number is replaced.
-const BESIDE_FP8: u64 = 6;
 
 /// What a batch of requests takes.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,8 +71,13 @@ pub(crate) fn infer_unsourced(
 ) -> Result<Answer> {
     check_inference(model, inference)?;
     let mut engine = Engine { model, inference, software, speeds, timed };
-    let prefill = engine.prefill();
-    // The first token comes with the prompt, and contexts grow one by one, so the mean one stands for all.
+    // The first token comes with the prompt or, where that is read but for its last token, with a step of its own.
+    let apart = u64::from(software.last_apart);
+    let mut prefill = engine.prefill(inference.seq - apart.min(inference.seq));
+    if software.last_apart {
+        prefill.add_times(&engine.decode(inference.seq), 1.0);
+    }
+    // Contexts grow one by one, so the mean one stands for all.
     let steps = inference.output.saturating_sub(1);
     let mean = inference.seq + 1 + steps / 2;
     let step = engine.decode(mean);
@@ -124,9 +125,12 @@ struct Pass {
 }
 
 impl Engine<'_> {
-    /// Reading all prompts.
-    fn prefill(&mut self) -> Parts {
-        let Inference { batch, seq, .. } = *self.inference;
+    /// Reading `seq` tokens of every prompt.
+    fn prefill(&mut self, seq: u64) -> Parts {
+        let batch = self.inference.batch;
+        if seq == 0 {
+            return Parts::default();
+        }
         let chunk = self.inference.chunk.unwrap_or(u64::MAX).min(batch * seq).max(1);
         let mut parts = Parts::default();
         // Logits of all rows where every token gets them, else of one per sequence.
@@ -263,6 +267,10 @@ impl Engine<'_> {
         let wide = self.speeds.dtype(precision.width());
         let plain = plain || matches!(product.role, Role::Router | Role::SharedGate);
         let mut beside = Traffic::default();
+        if precision == Precision::Nf4Double && !plain {
+            // Scales of 64 weights each become FP32 and are shifted, by two kernels.
+            beside = Traffic::new(product.n * product.k * product.groups / 64 * (1 + 4 + 8), 2);
+        }
         let (time, reads) = match precision {
             Precision::Fp32 | Precision::Bf16 | Precision::Fp16 => self.timed.time(self.speeds, wide, product),
             _ if plain => self.timed.time(self.speeds, wide, product),
@@ -274,7 +282,7 @@ impl Engine<'_> {
             Precision::LlmInt8 => {
                 // Outliers are sought and multiplied apart, rows are scaled, sums are scaled back (bitsandbytes' `MatMul8bitLt`).
                 let rows = product.m * product.groups;
-                beside = Traffic::new(rows * (product.k * 8 + product.n * 8), 9);
+                beside = Traffic::new(rows * (product.k * 8 + product.n * 8), LLM_INT8_KERNELS);
                 self.speeds.packed(wide, product, Bytes(bytes(precision, product, place)))
             }
             _ if reads_packed(precision, product.m) => self.speeds.packed(wide, product, Bytes(bytes(precision, product, place))),
@@ -290,8 +298,8 @@ impl Engine<'_> {
         }
         pass.parts.add(pass.phase, if reads { Kind::Weights } else { Kind::Products }, time.times(times as f64));
         pass.kernels += times;
-        if self.software.waits && !plain {
-            pass.kernels += BESIDE_FP8 * times;
+        if self.software.launching == Launching::Python && !plain {
+            pass.kernels += beside_launches(precision) * times;
         }
     }
 

@@ -68,19 +68,31 @@ pub struct Software {
     pub unpacking: Unpacking,
     /// Who loads data; `None`: it is there in time.
     pub loading: Option<Loading>,
-    /// Whether the host waits for the GPU after every quantised product, so that neither works while the other does: transformers' `FP8Linear`
-    /// calls `synchronize` (since its first version, 4.51).
+    /// Whether the host waits for the GPU at every quantised product, so that neither works while the other does: transformers' `FP8Linear`
+    /// calls `synchronize` (since its first version, 4.51), bitsandbytes' LLM.int8 asks how many outliers there are.
     pub waits: bool,
+    /// Whether a prompt is read but for its last token, which the first step of decoding takes: TurboMind before December 2023 (LMDeploy's #775).
+    pub last_apart: bool,
 }
 
 impl Software {
+    const USUAL: Self = Self {
+        launching: Launching::Python,
+        kernels: Kernels::Elementary,
+        flash: Flash::Latest,
+        unpacking: Unpacking::Kernel,
+        loading: None,
+        waits: false,
+        last_apart: false,
+    };
+
     /// What trains under these settings today.
     pub const fn training(training: &Training) -> Self {
         let kernels = match training.framework {
             Framework::HuggingFace | Framework::Lightning => Kernels::Elementary,
             Framework::Megatron => Kernels::Fused,
         };
-        Self { launching: Launching::Python, kernels, flash: Flash::Latest, unpacking: Unpacking::Kernel, loading: None, waits: false }
+        Self { kernels, ..Self::USUAL }
     }
 
     /// What runs these settings today: servers and llama.cpp replay graphs, transformers launches from Python.
@@ -89,8 +101,8 @@ impl Software {
             true => (Launching::Graph, Kernels::Fused),
             false => (Launching::Python, Kernels::Elementary),
         };
-        let waits = !inference.fused && matches!(inference.precision, Precision::Fp8);
-        Self { launching, kernels, flash: Flash::Latest, unpacking: Unpacking::Kernel, loading: None, waits }
+        let waits = !inference.fused && matches!(inference.precision, Precision::Fp8 | Precision::LlmInt8);
+        Self { launching, kernels, waits, ..Self::USUAL }
     }
 }
 
@@ -98,5 +110,32 @@ impl Software {
 pub(super) const fn reads_packed(precision: Precision, rows: u64) -> bool {
     /// Beyond so many rows it is cheaper to unpack first (vLLM's AWQ switches at 256 tokens; AutoGPTQ's kernels at 128).
     const ROWS: u64 = 256;
-    !precision.unpacks() || rows < ROWS
+    match precision {
+        // bitsandbytes' `matmul_4bit` has such a kernel for one row only.
+        Precision::Nf4 | Precision::Nf4Double => rows == 1,
+        _ => !precision.unpacks() || rows < ROWS,
+    }
 }
+
+/// What the host does for a quantised product beside launching kernels, where it launches them from Python: a tensor that is allocated, the
+/// device set and set back, a wait. Counted in the code of transformers and of bitsandbytes 0.41.
+pub(super) const fn beside_launches(precision: Precision) -> u64 {
+    match precision {
+        // `FP8Linear`: three tensors, the device, the wait, and what is not a number is replaced.
+        Precision::Fp8 | Precision::Mxfp8 => 6,
+        // `gemv_4bit` and `dequantize_4bit`: the result, the device.
+        Precision::Nf4 => 2,
+        // And the same once more for the scales.
+        Precision::Nf4Double => 4,
+        // `MatMul8bitLt` with outliers: 15 tensors, five changes of the device, two waits.
+        Precision::LlmInt8 => 22,
+        _ => 0,
+    }
+}
+
+/// Kernels that bitsandbytes runs for a product of LLM.int8 beside the product itself. Without outliers: the cast, the maxima with their two
+/// fills and a clearing, the running sum, its copy to the host, rounding with two clearings, three changes of layout and scale with two
+/// clearings, the cast back. With outliers, which models of 6.7 billion parameters and more have in every layer (Dettmers et al., arXiv 2208.07339):
+/// three clearings, a copy, a sort, two gathers, finding what is unique (four), a cast, the extraction with its clearing, four of scaling and
+/// transposing, two scatters, a gather, the second product and its addition.
+pub(super) const LLM_INT8_KERNELS: u64 = 15 + 23;
