@@ -7,6 +7,7 @@ use common::truth::{reported, truth};
 use common::{Bench, scenario, stderr, stdout};
 use gpu_assay::calibrate::Calibration;
 use gpu_assay::calibrate::collective::{Collective, CollectiveModel};
+use gpu_assay::estimate::memory::Overheads;
 use gpu_assay::figure::Basis;
 use gpu_assay::measure::{MESSAGES, Measurement, Outcome, Waiver};
 use gpu_assay::record::Run;
@@ -222,9 +223,39 @@ fn after_a_collective_that_hangs_nothing_more_is_tried() {
     }
 }
 
+/// Two small GPUs on which a communicator takes 2 MiB.
+fn taking() -> String {
+    two().replace("cublaslt_mib = 1", "cublaslt_mib = 1, nccl_mib = 2")
+}
+
+#[test]
+fn what_connecting_takes_of_the_memory_is_measured_and_estimates_take_it() {
+    let bench = Bench::text(&taking());
+    let output = bench.run(&["measure", "memory", "--time", "100 ms", "-o", "r.json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(bench.standin.trace().unwrap().unwrap().leaks(), []);
+    let run = Run::read(&bench.result()).unwrap();
+    let calibration = Calibration::from_run(&run);
+    let [first, second] = &calibration.gpus[..] else { panic!("{} GPUs", calibration.gpus.len()) };
+    let nccl = first.memory.nccl.as_ref().unwrap();
+    assert_eq!((nccl.value, nccl.basis, &nccl.from[..]), (Bytes::mib(2), Basis::MeasuredHere, &["memory.nccl/gpu=0,gpus=2".to_owned()][..]));
+    assert!(second.memory.nccl.is_none());
+    let overheads = Overheads::measured(first, None);
+    assert_eq!(overheads.communicator.value, Bytes::mib(2));
+    assert_eq!(overheads.communicator.high, Overheads::measured(second, None).communicator.high, "more operations may take more");
+    // Connecting takes seconds on a real machine: not in a quick run, and no case where there is one GPU.
+    let mechanisms = |text: &str, effort: &str| {
+        let bench = Bench::text(text);
+        let output = bench.run(&["measure", "memory", "--effort", effort, "--time", "100 ms", "-o", "r.json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        Run::read(&bench.result()).unwrap().outcomes.iter().filter(|outcome| outcome.case().mechanism() == "memory.nccl").count()
+    };
+    assert_eq!((mechanisms(&taking(), "quick"), mechanisms(&scenario("h200-1x"), "standard")), (0, 0));
+}
+
 #[test]
 fn what_a_communicator_takes_of_the_memory_stands_in_the_conditions() {
-    let text = two().replace("cublaslt_mib = 1", "cublaslt_mib = 1, nccl_mib = 2");
+    let text = taking();
     let (_, run) = measured(&text, &QUICK, "", 0);
     assert!(run.measurements().count() >= 5);
     assert!(run.measurements().all(|measurement| condition(measurement, "communicator") == "2MiB"));

@@ -96,6 +96,8 @@ pub struct LaunchCosts {
     pub kernel: Option<Figure<Seconds>>,
     /// One replay of a captured graph.
     pub graph: Option<Figure<Seconds>>,
+    /// One kernel launch and the recording of an event.
+    pub event: Option<Figure<Seconds>>,
     /// One launch and waiting for its end.
     pub sync: Option<Figure<Seconds>>,
 }
@@ -107,6 +109,8 @@ pub struct MemoryCosts {
     pub context: Option<Figure<Bytes>>,
     /// cublasLt, once loaded and used.
     pub cublaslt: Option<Figure<Bytes>>,
+    /// NCCL's buffers once all GPUs are connected, on the first of them.
+    pub nccl: Option<Figure<Bytes>>,
     /// What one process could really allocate; from what was allocated to what was free where the probe left memory to others.
     pub allocatable: Option<Figure<Bytes>>,
     /// The unit in which the driver hands memory out.
@@ -135,10 +139,16 @@ impl GpuCalibration {
             matmul: matmul(source, here),
             zeros: zeros(source, here),
             copy: copies(source, here),
-            launch: LaunchCosts { kernel: cost("launch.kernel"), graph: cost("launch.graph"), sync: cost("launch.sync") },
+            launch: LaunchCosts {
+                kernel: cost("launch.kernel"),
+                graph: cost("launch.graph"),
+                event: cost("launch.event"),
+                sync: cost("launch.sync"),
+            },
             memory: MemoryCosts {
                 context: source.observed("memory.context", index),
                 cublaslt: source.observed("memory.cublaslt", index),
+                nccl: source.observed("memory.nccl", index),
                 allocatable: source.observed("memory.allocatable", index),
                 granularity: source.observed("memory.granularity", index),
             },

@@ -4,15 +4,16 @@
 //! |---|---|
 //! | `kernel` | an empty kernel, launched from the host as fast as it can: what an eager framework pays at least for each operation |
 //! | `graph` | an empty kernel as one of a graph's nodes, the graph launched behind a gate: what the device needs between two kernels |
+//! | `event` | an empty kernel and recording an event: beyond `kernel`, what a mark between two operations costs |
 //! | `sync` | an empty kernel and waiting for it: the round trip that reading a result back costs |
 //!
-//! `kernel` and `sync` are the only cases in which the host's part is what is measured; they are timed without a gate.
+//! Only in `graph` the host has no part; the others measure the host's and are timed without a gate.
 
 use super::facts::{gpu_on, needs_gpu, unknown};
 use super::rig::{Bench, EventClock, operation};
 use super::{Effort, Lab, Probe};
 use crate::error::Result;
-use crate::gpu::{Empty, Graph, Shape};
+use crate::gpu::{Empty, Event, Graph, Shape};
 use crate::machine::Machine;
 use crate::measure::{Case, Outcome, Trial, Waiver, Work};
 
@@ -31,7 +32,7 @@ impl Probe for Launch {
     }
 
     fn about(&self) -> &'static str {
-        "cost of a kernel launch, of a graph's node, and of waiting for the device"
+        "cost of a kernel launch, of a graph's node, of an event, and of waiting for the device"
     }
 
     fn needs(&self, machine: &Machine) -> Result<(), Waiver> {
@@ -39,8 +40,9 @@ impl Probe for Launch {
     }
 
     fn cases(&self, machine: &Machine, _: Effort) -> Vec<Case> {
-        let cases =
-            |index: u32| ["kernel", "graph", "sync"].map(|name| Case::new(&format!("launch.{name}")).count("gpu", u64::from(index)));
+        let cases = |index: u32| {
+            ["kernel", "graph", "event", "sync"].map(|name| Case::new(&format!("launch.{name}")).count("gpu", u64::from(index)))
+        };
         machine.gpus.iter().flat_map(|gpu| cases(gpu.index)).collect()
     }
 
@@ -54,13 +56,15 @@ impl Probe for Launch {
         let plan = lab.plan(2.0);
         let conditions = |clock: &str| [("engine", "sm".to_owned()), ("kernel", "empty, one warp".to_owned()), ("clock", clock.to_owned())];
         match operation(case)? {
-            "kernel" => {
+            name @ ("kernel" | "event") => {
+                let event = (name == "event").then(|| bench.gpu.event()).transpose()?;
                 let mut clock = EventClock::new(&bench.stream)?.with_lead();
-                lab.time(case, gpu.index, &mut clock, &mut Launches { bench, wait: false }, &plan, conditions("events, no gate"))
+                lab.time(case, gpu.index, &mut clock, &mut Launches { bench, event, wait: false }, &plan, conditions("events, no gate"))
             }
             "sync" => {
                 let mut clock = EventClock::new(&bench.stream)?;
-                lab.time(case, gpu.index, &mut clock, &mut Launches { bench, wait: true }, &plan, conditions("events, no gate"))
+                let mut trial = Launches { bench, event: None, wait: true };
+                lab.time(case, gpu.index, &mut clock, &mut trial, &plan, conditions("events, no gate"))
             }
             "graph" => {
                 let mut trial = Nodes { graph: Graph::repeating(&bench.stream, &Empty {}, SHAPE, NODES)?, bench: bench.clone() };
@@ -71,9 +75,10 @@ impl Probe for Launch {
     }
 }
 
-/// Launches as they come, waiting after each or not.
+/// Launches as they come, with an event after each or not, waiting after each or not.
 struct Launches {
     bench: Bench,
+    event: Option<Event>,
     wait: bool,
 }
 
@@ -81,6 +86,9 @@ impl Trial for Launches {
     fn enqueue(&mut self, iterations: u64) -> Result<()> {
         for _ in 0..iterations {
             self.bench.stream.launch(&Empty {}, SHAPE)?;
+            if let Some(event) = &self.event {
+                self.bench.stream.record(event)?;
+            }
             if self.wait {
                 self.bench.stream.synchronize()?;
             }

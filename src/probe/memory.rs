@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `context` | what opening the GPU takes: free memory as NVML saw it before, less free memory as CUDA sees it after |
 //! | `cublaslt` | what a cublasLt handle and its first product take |
+//! | `nccl` | what connecting all GPUs by NCCL and a first all-reduce take, on the first of them; not in a quick run: connecting takes seconds |
 //! | `allocatable` | the largest single allocation that succeeds, up to 90 % of what is free, so that others are left something |
 //! | `granularity` | how much free memory falls when a tiny allocation needs a new block |
 //! | `pattern` | what kept its contents: the memory that `allocatable` may ask for, filled with a pattern and compared |
@@ -42,17 +43,23 @@ impl Probe for Memory {
     }
 
     fn about(&self) -> &'static str {
-        "device memory taken by a context and by cublasLt, the largest allocation, the allocation granularity; a pattern test"
+        "device memory taken by a context, by cublasLt and by NCCL, the largest allocation, the allocation granularity; a pattern test"
     }
 
     fn needs(&self, machine: &Machine) -> Result<(), Waiver> {
         needs_gpu(machine)
     }
 
-    fn cases(&self, machine: &Machine, _: Effort) -> Vec<Case> {
+    fn cases(&self, machine: &Machine, effort: Effort) -> Vec<Case> {
         let names = ["context", "cublaslt", "allocatable", "granularity", "pattern"];
-        let cases = |index: u32| names.map(|name| Case::new(&format!("memory.{name}")).count("gpu", u64::from(index)));
-        machine.gpus.iter().flat_map(|gpu| cases(gpu.index)).collect()
+        let case = |name: &str, index: u32| Case::new(&format!("memory.{name}")).count("gpu", u64::from(index));
+        let mut cases: Vec<Case> = machine.gpus.iter().flat_map(|gpu| names.map(|name| case(name, gpu.index))).collect();
+        if let [first, _, ..] = &machine.gpus[..]
+            && effort != Effort::Quick
+        {
+            cases.push(case("nccl", first.index).count("gpus", machine.gpus.len() as u64));
+        }
+        cases
     }
 
     fn weight(&self, _: &Case) -> f64 {
@@ -64,6 +71,7 @@ impl Probe for Memory {
         match operation(case)? {
             "context" => context(case, gpu, lab),
             "cublaslt" => super::lt::memory(case, gpu, lab),
+            "nccl" => super::nccl::memory(case, lab),
             "allocatable" => allocatable(case, &lab.bench(gpu.index)?),
             "granularity" => granularity(case, &lab.bench(gpu.index)?),
             "pattern" => pattern(case, gpu, lab),

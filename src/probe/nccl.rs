@@ -7,11 +7,13 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::Lab;
-use super::rig::Bench;
+use super::facts::count;
+use super::memory::observed;
+use super::rig::{Bench, waived};
 use crate::error::{Error, Result};
 use crate::gpu::{Clique, DeviceBuffer, Nccl, NcclKind, NcclOperation, RankMemory, Stream};
 use crate::machine::Machine;
-use crate::measure::Waiver;
+use crate::measure::{Case, Outcome, Waiver};
 use crate::units::{Bytes, Seconds};
 
 /// What the library's file is called.
@@ -142,6 +144,17 @@ fn connect(library: &Nccl, gpus: Vec<u32>, benches: &[Bench]) -> Result<Connecte
     let (after, _) = first.memory()?;
     let version = library.version().map_or_else(|| "unknown".to_owned(), |(major, minor, patch)| format!("{major}.{minor}.{patch}"));
     Ok(Connected { gpus, clique: Rc::new(clique), memory: before - after, version })
+}
+
+/// What connecting takes of the first GPU's memory: the case `memory.nccl`.
+pub(super) fn memory(case: &Case, lab: &mut Lab<'_>) -> Result<Outcome> {
+    let count = usize::try_from(count(case, "gpus")?).unwrap_or(usize::MAX);
+    let connected = match connected(lab, count)? {
+        Ok(connected) => connected,
+        Err(waiver) => return Ok(waived(case, waiver)),
+    };
+    let method = "free memory before connecting, less free memory after the first all-reduce of 1 MiB".to_owned();
+    Ok(observed(case, connected.memory, [("method", method), ("version", connected.version)]))
 }
 
 /// The streams of these GPUs.

@@ -95,8 +95,13 @@ fn of_rest(source: &Source<'_>) -> String {
     });
     let other = context.unwrap_or_else(|| Figure::assumed(Bytes::mib(600), "a context and cuBLASLt"));
     let architecture = source.model.map_or_else(|| "unknown".to_owned(), |model| model.architecture.to_lowercase());
-    let mut out = "\nmisc:\n  nccl_mem: # bytes by number of GPUs; not measured: assumed, buffers of some hundred MiB\n".to_owned();
-    for (gpus, bytes) in [(1, Bytes(0)), (2, Bytes::mib(400)), (4, Bytes::mib(400)), (8, Bytes::mib(400))] {
+    let connected = source.calibration.gpus.iter().find_map(|gpu| gpu.memory.nccl.as_ref());
+    let (bytes, from) = connected.map_or_else(
+        || (Bytes::mib(400), "not measured: assumed, buffers of some hundred MiB".to_owned()),
+        |nccl| (nccl.value, format!("measured: {}", nccl.from.join(", "))),
+    );
+    let mut out = format!("\nmisc:\n  nccl_mem: # bytes by number of GPUs; {from}\n");
+    for (gpus, bytes) in [(1, Bytes(0)), (2, bytes), (4, bytes), (8, bytes)] {
         out.push_str(&format!("    {gpus}: {}\n", bytes.0));
     }
     entry(&mut out, "other_mem", Some(other));

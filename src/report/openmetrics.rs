@@ -66,7 +66,8 @@ fn of_gpus(calibration: &Calibration) -> [Family; 7] {
     let mut matmul = Family::new("matmul", "flops_per_second", "Best rate of matrix products by number format and engine.");
     let mut copy =
         Family::new("copy", "bytes_per_second", "Best rate of copies between host and GPU by direction and kind of host memory.");
-    let mut launch = Family::new("launch", "seconds", "Time of starting work: a kernel, a graph, a kernel and waiting for it.");
+    let mut launch =
+        Family::new("launch", "seconds", "Time of starting work: a kernel, a graph, a kernel and an event, a kernel and waiting for it.");
     let mut memory = Family::new("memory", "bytes", "GPU memory: taken by context and cuBLASLt, allocatable, granularity.");
     let mut power = Family::new("power", "watts", "Highest mean power over a measurement.");
     let mut cache = Family::new("cache_latency", "seconds", "Time of one dependent load by working set in bytes.");
@@ -83,9 +84,11 @@ fn of_gpus(calibration: &Calibration) -> [Family; 7] {
         }
         launch.add(with(&[("mechanism", "kernel")]), gpu.launch.kernel.as_ref());
         launch.add(with(&[("mechanism", "graph")]), gpu.launch.graph.as_ref());
+        launch.add(with(&[("mechanism", "event")]), gpu.launch.event.as_ref());
         launch.add(with(&[("mechanism", "sync")]), gpu.launch.sync.as_ref());
         memory.add(with(&[("mechanism", "context")]), gpu.memory.context.as_ref());
         memory.add(with(&[("mechanism", "cublaslt")]), gpu.memory.cublaslt.as_ref());
+        memory.add(with(&[("mechanism", "nccl")]), gpu.memory.nccl.as_ref());
         memory.add(with(&[("mechanism", "allocatable")]), gpu.memory.allocatable.as_ref());
         memory.add(with(&[("mechanism", "granularity")]), gpu.memory.granularity.as_ref());
         power.add(with(&[]), gpu.power.as_ref());

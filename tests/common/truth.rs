@@ -81,6 +81,7 @@ fn seconds(scenario: &Scenario, measurement: &Measurement) -> f64 {
         }
         tensor if tensor.starts_with("tensor.") => measurement.work.compute.0 / (pipe(gpu, case) * 1e12),
         "launch.kernel" => steps * gpu.launch.host_us.max(gpu.launch.kernel_us) * 1e-6,
+        "launch.event" => steps * (gpu.launch.host_us + gpu.launch.event_us).max(gpu.launch.kernel_us) * 1e-6,
         "launch.graph" => steps * gpu.launch.graph_kernel_us * 1e-6,
         "launch.sync" => steps * (gpu.launch.host_us + gpu.launch.kernel_us) * 1e-6,
         copy if copy.starts_with("copy.") => host_copy(scenario, gpu, measurement),

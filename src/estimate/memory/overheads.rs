@@ -46,10 +46,11 @@ impl Overheads {
     /// As [`Self::prior`], with what was measured on `gpu` instead of what is assumed.
     pub fn measured(gpu: &GpuCalibration, model: Option<&GpuModel>) -> Self {
         let prior = Self::prior(model);
-        match &gpu.memory.context {
-            Some(context) => Self { context: context.clone(), ..prior },
-            None => prior,
-        }
+        let context = gpu.memory.context.clone().unwrap_or(prior.context);
+        // What a first all-reduce takes is the least: other operations and larger groups open more connections.
+        let least = |nccl: &Figure<Bytes>| Figure { high: nccl.value.max(prior.communicator.high), ..nccl.clone() };
+        let communicator = gpu.memory.nccl.as_ref().map_or_else(|| prior.communicator.clone(), least);
+        Self { context, communicator, ..prior }
     }
 
     /// The same numbers without their sources, for what compares many estimates and shows none.

@@ -600,6 +600,9 @@ pub struct Launch {
     /// Host time of one graph launch.
     #[serde(default)]
     pub graph_host_us: f64,
+    /// Host time of recording an event.
+    #[serde(default)]
+    pub event_us: f64,
     /// Least time of a kernel in a busy stream.
     #[serde(default)]
     pub kernel_us: f64,
