@@ -238,7 +238,10 @@ fn what_connecting_takes_of_the_memory_is_measured_and_estimates_take_it() {
     let calibration = Calibration::from_run(&run);
     let [first, second] = &calibration.gpus[..] else { panic!("{} GPUs", calibration.gpus.len()) };
     let nccl = first.memory.nccl.as_ref().unwrap();
-    assert_eq!((nccl.value, nccl.basis, &nccl.from[..]), (Bytes::mib(2), Basis::MeasuredHere, &["memory.nccl/gpu=0,gpus=2".to_owned()][..]));
+    assert_eq!(
+        (nccl.value, nccl.basis, &nccl.from[..]),
+        (Bytes::mib(2), Basis::MeasuredHere, &["memory.nccl/gpu=0,gpus=2".to_owned()][..])
+    );
     assert!(second.memory.nccl.is_none());
     let overheads = Overheads::measured(first, None);
     assert_eq!(overheads.communicator.value, Bytes::mib(2));

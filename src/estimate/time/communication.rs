@@ -40,7 +40,8 @@ impl Gathered {
     }
 }
 
-fn join(a: Prediction, b: Prediction) -> Prediction {
+/// One after the other.
+pub(super) fn join(a: Prediction, b: Prediction) -> Prediction {
     Prediction { time: a.time + b.time, low: a.low + b.low, high: a.high + b.high, ..a }
 }
 

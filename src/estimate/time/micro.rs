@@ -5,6 +5,7 @@
 
 use super::adapters::Adapter;
 use super::communication::{self, Gathered};
+use super::fetching::Fetching;
 use super::parts::{Kind, Parts, Phase};
 use super::products::Products;
 use super::software::{Launching, Software, Unpacking};
@@ -163,7 +164,13 @@ impl<'a> Micro<'a> {
                 let gathered = Gathered::of(self.speeds, parallel, held, trained, self.precision.product);
                 // Gradients are copied to where they are reduced from.
                 self.elementwise(2, Traffic::new(2 * trained * self.precision.product, u64::from(full)), *count);
-                gathered.add(&mut self.parts, computed[0], computed[1] + computed[2], *count);
+                if parallel.data == Data::Zero3 {
+                    let fetching = Fetching::of(self.speeds, training, piece, block, self.precision.product);
+                    let host = fetching.add(&mut self.parts, gathered.scatter, *computed, *count);
+                    self.kernels.iter_mut().zip(host).for_each(|(kernels, more)| *kernels += more);
+                } else {
+                    gathered.add(&mut self.parts, computed[0], computed[1] + computed[2], *count);
+                }
             }
             // The tables are gathered before anything runs, and their gradients scattered when all has run.
             let outside = piece.outside();

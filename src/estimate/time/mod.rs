@@ -19,6 +19,7 @@
 
 mod adapters;
 mod communication;
+mod fetching;
 mod infer;
 mod links;
 mod micro;
