@@ -242,13 +242,14 @@ fn memory_of_another_node_is_as_slow_as_the_way_there() {
 }
 
 #[test]
-fn a_wrong_copy_with_another_nodes_memory_is_found() {
-    let test = "a_wrong_copy_with_another_nodes_memory_is_found";
-    let only = "copy.node/dir=d2h,bytes=4MiB,node=0";
-    let calls = recorded(test, SMALL, only, Some(1), "").2.calls["cuMemcpyDtoHAsync_v2"];
-    let (_, run, _) = recorded(test, SMALL, only, Some(1), &format!("cuMemcpyDtoHAsync_v2:{calls}:corrupt"));
-    let (case, error) = wrong_answer(&run);
-    assert!(case.starts_with(only) && error.contains("device to host: 1 of "), "{case}: {error}");
+fn a_wrong_copy_with_memory_of_a_node_or_on_pages_is_found() {
+    let test = "a_wrong_copy_with_memory_of_a_node_or_on_pages_is_found";
+    for (only, node) in [("copy.node/dir=d2h,bytes=4MiB,node=0", Some(1)), ("copy.pages/dir=d2h,bytes=4MiB,pages=base", None)] {
+        let calls = recorded(test, SMALL, only, node, "").2.calls["cuMemcpyDtoHAsync_v2"];
+        let (_, run, _) = recorded(test, SMALL, only, node, &format!("cuMemcpyDtoHAsync_v2:{calls}:corrupt"));
+        let (case, error) = wrong_answer(&run);
+        assert!(case.starts_with(only) && error.contains("device to host: 1 of "), "{case}: {error}");
+    }
 }
 
 #[test]
