@@ -56,6 +56,7 @@ pub(super) fn run(case: &Case, gpu: &Gpu, lab: &mut Lab<'_>) -> Result<Outcome> 
             let mut trial = OneByOne(Transfer::new(&bench, window, up, down, lab.seed)?);
             let mut clock = EventClock::new(&bench.stream)?;
             let conditions = conditions(Engine::Copy, "pinned", gpu, window, lab.seed);
+            let conditions = conditions.into_iter().chain([("clock", "events, no gate; each copy waited for".to_owned())]);
             let outcome = lab.time(case, gpu.index, &mut clock, &mut trial, &lab.plan(2.0), conditions)?;
             trial.0.keep(lab);
             Ok(outcome)
