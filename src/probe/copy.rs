@@ -127,9 +127,10 @@ impl Probe for Copy {
         match case.mechanism() {
             // There is one for each GPU and direction, and each keeps all GPUs busy.
             "copy.together" => 0.35,
-            "copy.latency" => 0.15,
+            // Copies of a few bytes are many within a moment; a walk of the host's memory takes its time.
+            "copy.latency" if case.get_word("engine") == Some("ce") => 0.15,
             // One for each GPU, direction and node.
-            "copy.kernel" | "copy.node" | "copy.pages" => 0.3,
+            "copy.latency" | "copy.kernel" | "copy.node" | "copy.pages" => 0.3,
             _ => 0.7,
         }
     }

@@ -30,8 +30,8 @@ const SLOTS: u64 = 4096;
 /// Ring of the loads, as between two GPUs.
 const RING: Bytes = Bytes::mib(2);
 
-/// Steps of one launch on the ring: some 2 to 4 ms.
-const STEPS: u64 = 1 << 11;
+/// Steps of one launch on the ring: some 0.5 to 1 ms, in which the launch's own time is little, and of which a quick run has time for dozens.
+const STEPS: u64 = 1 << 9;
 
 /// The cases of one GPU.
 pub(super) fn cases(gpu: &Gpu) -> [Case; 3] {
