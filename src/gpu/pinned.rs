@@ -12,7 +12,7 @@ use cudarc::driver::sys::CUdeviceptr;
 use super::device::Gpu;
 use super::failure::Doing;
 use super::stream::Uses;
-use super::view::{Element, Out, Region, View};
+use super::view::{Element, In, Out, Region, View};
 use crate::error::{Error, Result};
 use crate::units::Bytes;
 
@@ -133,6 +133,11 @@ pub struct Registered<M> {
 unsafe impl<M: Send> Send for Registered<M> {}
 
 impl<M> Registered<M> {
+    /// Size.
+    pub const fn bytes(&self) -> Bytes {
+        Bytes(self.length as u64)
+    }
+
     /// Its bytes, once no device works on them.
     ///
     /// # Errors
@@ -214,6 +219,14 @@ impl PinnedBuffer {
     /// All of it, for copies to write.
     pub fn target(&mut self) -> HostViewMut<'_> {
         HostViewMut { address: self.address, bytes: self.length as u64, uses: &self.uses }
+    }
+
+    /// All of it, for a kernel to read through the mapping.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] when the device has no mapping of it.
+    pub fn mapped_input<T: Element>(&self) -> Result<In<'_, T>> {
+        Ok(In(self.mapped()?))
     }
 
     /// All of it, for a kernel to write through the mapping.

@@ -5,6 +5,7 @@
 //!
 //! * A **topology** says which logical processors share a core, a NUMA node and a last-level cache.
 //! * A **region** is page-aligned memory from the kernel, on huge pages and on a chosen NUMA node where the kernel grants it.
+//! * A **placement** is what the kernel tells about where a region came to lie: on huge pages or not, on which nodes.
 //! * A **crew** is a set of threads, each pinned to one processor and owning its own data, that carries out one command at a time. Its
 //!   threads live on between commands, so starting them is in no measured time; each allocates and first touches its own data, so the
 //!   data lies on the thread's own NUMA node.
@@ -16,6 +17,7 @@
 
 pub mod crew;
 pub mod direct;
+pub mod pages;
 pub mod product;
 pub mod region;
 pub mod stream;
@@ -23,5 +25,6 @@ pub mod topology;
 
 pub use crew::{Crew, Hand};
 pub use direct::DirectFile;
+pub use pages::{Pages, Placement};
 pub use region::Region;
 pub use topology::{Processor, Topology};

@@ -1,13 +1,15 @@
 //! Bandwidth of device memory, by the operations of STREAM (McCalpin) and by pure reading and writing.
 //!
-//! | case | operation | bytes counted, for arrays of `bytes` |
-//! |---|---|---|
-//! | `read` | checksum of a | 1 × |
-//! | `write` | a = value | 1 × |
-//! | `copy` | c = a | 2 × |
-//! | `scale` | b = s·c | 2 × |
-//! | `add` | c = a + b | 3 × |
-//! | `triad` | a = b + s·c | 3 × |
+//! | case | operation | bytes counted, for arrays of `bytes` | reads : writes |
+//! |---|---|---|---|
+//! | `read` | checksum of a | 1 × | 1 : 0 |
+//! | `write` | a = value | 1 × | 0 : 1 |
+//! | `copy` | c = a | 2 × | 1 : 1 |
+//! | `scale` | b = s·c | 2 × | 1 : 1 |
+//! | `add` | c = a + b | 3 × | 2 : 1 |
+//! | `triad` | a = b + s·c | 3 × | 2 : 1 |
+//!
+//! The mix matters because memory pays for each turn from reading to writing.
 //!
 //! The kernels access 16 bytes at a time; what they move is payload, without the memory's own overhead. Arrays are at least four times the
 //! second-level cache, so that an iteration finds nothing of the one before. A rate above the bus's ceiling is rejected.

@@ -41,10 +41,23 @@ const STEPS: u64 = 1 << 11;
 /// The `peer` probe.
 pub(super) struct Peer;
 
+/// Who moves the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Engine {
+pub(super) enum Engine {
+    /// A copy engine: `ce`.
     Copy,
+    /// The multiprocessors: `sm`.
     Kernel,
+}
+
+impl Engine {
+    /// Its name in case ids.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Copy => "ce",
+            Self::Kernel => "sm",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,7 +181,7 @@ impl Probe for Peer {
         let benches = [lab.bench(from.index)?, lab.bench(to.index)?];
         let conditions = |data: &str| {
             [
-                ("engine", if engine == Engine::Copy { "ce" } else { "sm" }.to_owned()),
+                ("engine", engine.name().to_owned()),
                 ("route", if direct.is_ok() { "peer" } else { "host" }.to_owned()),
                 ("data", data.to_owned()),
                 ("seed", lab.seed.to_string()),

@@ -220,16 +220,31 @@ fn host_copy(scenario: &Scenario, gpu: &Gpu, measurement: &Measurement) -> f64 {
         None | Some("pinned") => (wire(link.h2d_gbs, link.h2d_both_gbs), wire(link.d2h_gbs, link.d2h_both_gbs)),
         _ => (wire(link.pageable_h2d_gbs, link.pageable_h2d_gbs), wire(link.pageable_d2h_gbs, link.pageable_d2h_gbs)),
     };
-    match (case.mechanism(), case.get_word("dir")) {
-        ("copy.together", Some(direction)) => {
-            together(scenario, case, direction, if direction == "h2d" { up } else { down }).seconds(moved)
+    let one = match case.get_word("dir") {
+        Some("h2d") => up,
+        Some("d2h") => down,
+        None => return alone(scenario, measurement, up, down),
+        Some(other) => panic!("no direction {other}"),
+    };
+    match (case.mechanism(), case.get_word("engine")) {
+        ("copy.together", _) => together(scenario, case, one).seconds(moved),
+        ("copy.kernel", Some("sm")) => Wire { least_us: gpu.launch.kernel_us, ..one }.seconds(moved),
+        ("copy.latency", Some("ce")) => one.seconds(case.get_bytes("bytes").expect("a size").as_f64()),
+        ("copy.latency", Some("sm")) => measurement.work.steps as f64 * link.load_us() * 1e-6,
+        // Pages make no difference to the stand-in.
+        ("copy.pages", _) => one.seconds(moved),
+        ("copy.node", _) => {
+            let is_own = case.get_count("node") == u64::try_from(gpu.numa_node).ok();
+            let share = if is_own { 1.0 } else { link.remote_share };
+            Wire { alone: one.alone * share, ..one }.seconds(moved)
         }
-        _ => alone(scenario, measurement, up, down),
+        other => panic!("no truth for {other:?}"),
     }
 }
 
 /// The part of a shared link that a GPU gets while all that share it copy; they must be equals.
-fn together(scenario: &Scenario, case: &Case, direction: &str, own: Wire) -> Wire {
+fn together(scenario: &Scenario, case: &Case, own: Wire) -> Wire {
+    let direction = case.get_word("dir").expect("a direction");
     let gpu = case.get_count("gpu").expect("a GPU") as usize;
     let switch = scenario.host_switches.iter().find(|switch| switch.gpus.contains(&gpu));
     let part = switch.map_or(f64::INFINITY, |switch| {

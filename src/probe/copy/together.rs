@@ -8,13 +8,14 @@
 //! copies that takes follows from the batch before: each GPU notes how long its own copies took. Whether they **covered** the timed ones
 //! stands in the record.
 
-use super::{Transfer, Window, host_room};
+use super::transfer::{Transfer, Window};
+use super::{direction, host_room, node_of};
 use crate::error::Result;
 use crate::gpu::Event;
 use crate::machine::{Gpu, Machine};
 use crate::measure::{Case, Outcome, Trial, Waiver, Work};
 use crate::probe::Lab;
-use crate::probe::facts::{power_of_two_below, size, unknown, usable};
+use crate::probe::facts::{power_of_two_below, size, usable};
 use crate::probe::rig::{too_large, waived};
 use crate::units::{Bytes, Seconds};
 
@@ -51,11 +52,7 @@ fn room(gpus: &[&Gpu], machine: &Machine) -> Bytes {
 /// As [`Lab::sample`].
 pub(super) fn run(case: &Case, gpu: &Gpu, lab: &mut Lab<'_>) -> Result<Outcome> {
     let window = Window { bytes: size(case, "bytes")?, slots: 1 };
-    let up = match case.get_word("dir") {
-        Some("h2d") => true,
-        Some("d2h") => false,
-        _ => return Err(unknown(case)),
-    };
+    let up = direction(case)?;
     let (machine, measured) = (lab.machine, lab.gpus);
     let all: Vec<&Gpu> = machine.gpus.iter().filter(|gpu| measured.contains(&gpu.index)).collect();
     if all.len() < 2 {
@@ -72,7 +69,7 @@ pub(super) fn run(case: &Case, gpu: &Gpu, lab: &mut Lab<'_>) -> Result<Outcome> 
         ("data", "random bits".to_owned()),
         ("seed", lab.seed.to_string()),
         ("others", trial.others.len().to_string()),
-        ("numa_node", gpu.numa_node.known().map_or_else(|| "unknown".into(), u32::to_string)),
+        ("numa_node", node_of(gpu)),
     ];
     let bench = trial.timed.bench.clone();
     let mut outcome = lab.time_gated(case, gpu.index, &bench, &mut trial, &lab.plan(1.0), conditions)?;

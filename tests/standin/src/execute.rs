@@ -184,10 +184,12 @@ impl Machine {
         if let Work::Chases { steps, past_l1 } = effect.work {
             let bytes = self.ring_bytes(launch)?;
             let gpu = &self.scenario.gpus[task.device];
-            let remote = self.device_of(effect.reads[0].at).filter(|other| *other != task.device);
+            let home = self.device_of(effect.reads[0].at);
             let set = bytes as u64;
-            let step_ns = if let Some(other) = remote {
+            let step_ns = if let Some(other) = home.filter(|other| *other != task.device) {
                 self.scenario.link(other, task.device).map_or(0.0, |link| link.latency_us * 1e3)
+            } else if home.is_none() {
+                gpu.host_link.load_us() * 1e3
             } else if !past_l1 && set <= gpu.l1_bytes() {
                 gpu.cache.l1_ns
             } else if set <= gpu.l2_bytes() {
@@ -259,7 +261,7 @@ impl Machine {
             Some(other) => Resource::Peer { from: task.device, to: other, engine: Engine::Kernel },
         };
         #[expect(clippy::cast_precision_loss, reason = "below 2^53")]
-        let amount = span.bytes as f64;
+        let amount = span.bytes as f64 / self.share_of_link(task.device, span.at);
         Load { resource: Some(resource), amount, ..here }
     }
 

@@ -242,10 +242,25 @@ impl Machine {
                 let engine = if direct { Engine::Copy } else { Engine::Staged };
                 (Some(Resource::Peer { from, to, engine }), amount)
             }
-            (Some(Place::Device(device)), other) => (Some(Resource::Host { device, up: true, pageable: other.is_none() }), amount),
-            (other, Some(Place::Device(device))) => (Some(Resource::Host { device, up: false, pageable: other.is_none() }), amount),
+            (Some(Place::Device(device)), other) => {
+                let resource = Resource::Host { device, up: true, pageable: other.is_none() };
+                (Some(resource), amount / self.share_of_link(device, from))
+            }
+            (other, Some(Place::Device(device))) => {
+                let resource = Resource::Host { device, up: false, pageable: other.is_none() };
+                (Some(resource), amount / self.share_of_link(device, to))
+            }
             _ => return Err(Cu::INVALID_VALUE),
         })
+    }
+
+    /// What a device reaches of its link's rates with host memory at `at`: less where it lies on another node.
+    pub(crate) fn share_of_link(&self, device: usize, at: usize) -> f64 {
+        let gpu = &self.scenario.gpus[device];
+        match (self.memory.node(at), u32::try_from(gpu.numa_node)) {
+            (Some(node), Ok(own)) if node != own => gpu.host_link.remote_share,
+            _ => 1.0,
+        }
     }
 
     /// Checks a copy before it is enqueued.

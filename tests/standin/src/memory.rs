@@ -36,6 +36,8 @@ pub(crate) enum Place {
 struct Block {
     bytes: usize,
     place: Place,
+    /// NUMA node of host memory: that of the processor which asked for it.
+    node: Option<u32>,
     /// Where it begins in the memory that a fake device claims.
     claimed: Option<usize>,
     /// Of parts that were not written since.
@@ -154,7 +156,8 @@ impl Memory {
 
     fn insert(&mut self, address: usize, bytes: usize, place: Place, claimed: Option<usize>) {
         self.generations += 1;
-        self.blocks.insert(address, Block { bytes, place, claimed, generation: self.generations, written: BTreeMap::new() });
+        let node = if matches!(place, Place::Device(_)) { None } else { node_of_this_thread() };
+        self.blocks.insert(address, Block { bytes, place, node, claimed, generation: self.generations, written: BTreeMap::new() });
     }
 
     /// Gives back the block that starts at `address` if it is of the wanted kind.
@@ -173,6 +176,11 @@ impl Memory {
     /// Where the range lies, if it lies inside one block.
     pub(crate) fn place(&self, address: usize, bytes: usize) -> Option<Place> {
         self.block(address, bytes).map(|(_, block)| block.place)
+    }
+
+    /// The NUMA node of host memory, where the system tells.
+    pub(crate) fn node(&self, address: usize) -> Option<u32> {
+        self.block(address, 1).and_then(|(_, block)| block.node)
     }
 
     /// Bytes from `address` to the end of its block.
@@ -219,6 +227,13 @@ impl Memory {
         let end = address.checked_add(bytes)?;
         (end <= start + block.bytes && address < start + block.bytes).then_some((start, block))
     }
+}
+
+/// The NUMA node of the processor that the calling thread runs on.
+fn node_of_this_thread() -> Option<u32> {
+    let folder = format!("/sys/devices/system/cpu/cpu{}", rustix::thread::sched_getcpu());
+    let names = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.file_name());
+    names.filter_map(|name| name.to_str()?.strip_prefix("node")?.parse().ok()).next()
 }
 
 /// What a fake device really has.

@@ -556,6 +556,20 @@ pub struct HostLink {
     /// Least time of one copy.
     #[serde(default)]
     pub latency_us: f64,
+    /// A kernel's load of one word of host memory, there and back; absent: `latency_us`.
+    #[serde(default)]
+    pub load_us: Option<f64>,
+    /// What pinned memory on another NUMA node than the GPU's yields of the rates: 1 where the way there costs nothing.
+    #[serde(default = "one_f64")]
+    pub remote_share: f64,
+}
+
+impl HostLink {
+    /// Microseconds of one dependent load of host memory.
+    #[must_use]
+    pub fn load_us(&self) -> f64 {
+        self.load_us.unwrap_or(self.latency_us)
+    }
 }
 
 /// A link to the host that several GPUs share: each has its own link up to there.

@@ -83,6 +83,7 @@ impl Scenario {
                 ("host_link.d2h_both_gbs", gpu.host_link.d2h_both_gbs),
                 ("host_link.pageable_h2d_gbs", gpu.host_link.pageable_h2d_gbs),
                 ("host_link.pageable_d2h_gbs", gpu.host_link.pageable_d2h_gbs),
+                ("host_link.remote_share", gpu.host_link.remote_share),
             ];
             for (key, rate) in rates {
                 if !(rate.is_finite() && rate > 0.0) {
