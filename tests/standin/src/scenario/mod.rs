@@ -210,7 +210,7 @@ pub struct Gpu {
     /// True rates of cublasLt.
     #[serde(default)]
     pub cublaslt: Option<Matmul>,
-    /// True rates of instructions with operands in registers.
+    /// True rates of instructions with operands on the chip.
     #[serde(default)]
     pub pipes: Pipes,
     /// True rates between host and device.
@@ -497,7 +497,7 @@ pub struct Matmul {
     pub tiles: Tiles,
 }
 
-/// True rates of multiply-adds with operands in registers, 1e12 operations per second.
+/// True rates of multiply-adds with operands on the chip, 1e12 operations per second.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pipes {
