@@ -31,7 +31,7 @@ HERE = Path(__file__).resolve().parent
 SIMPLE = ["cache", "chase", "check", "empty", "fill", "fma", "gate", "stream"]
 BF16 = SIMPLE + ["gemm_bf16", "tensor"]
 FP8 = BF16 + ["gemm_fp8"]
-HOPPER = FP8 + ["gemm_hopper_bf16", "gemm_hopper_fp8"]
+HOPPER = FP8 + ["gemm_hopper_bf16", "gemm_hopper_fp8", "tensor_hopper"]
 # Chips whose mma.sync has FP8. No PTX: on others the driver would convert, and what is measured would be another rate.
 FP8_SYNC = FP8 + ["tensor_fp8"]
 BULK = ["bulk"]  # bulk copies: where memory is HBM

@@ -3,7 +3,8 @@
 For every kernel on every chip: no access to local memory (a spill), and the register count that the manifest says. Beyond that, by kernel:
 128-bit accesses and enough loads in flight in the hot block; the right cache path in the latency kernels; tensor-core instructions,
 cp.async (LDGSTS), ldmatrix (LDSM) and wide stores in the matrix products; in Hopper's ones wgmma (HGMMA, QGMMA) in the main loop with as few
-waits as meant, copies by TMA (UTMALDG, UTMASTG), registers that move (USETMAXREG), and a clock beside every wait.
+waits as meant, copies by TMA (UTMALDG, UTMASTG), registers that move (USETMAXREG), and a clock beside every wait; in the kernels that
+measure instructions alone (IGMMA among them) those and nothing else that takes a pipe.
 
 Terms. The *hot block* of a kernel is the basic block with the most accesses to device memory, at the first place of several. *Loads in
 flight* counts the loads of the hot block that are issued before the first instruction that touches a register one of them writes.
@@ -49,6 +50,18 @@ RATES = {
 }
 # What may stand beside them in the loop: moves, the count, the branch, nothing that computes.
 BESIDE = r"(NOP|U?MOV|IMAD\.MOV|CS2R|U?IADD3|VIADD|U?ISETP|BRA|UMOV|R2UR|CALL|WARPSYNC|BSYNC)(\..*)?"
+# The same of wgmma: of 64 x 256 each, back to back, with one wait for the round before.
+WGMMAS = 16
+WGMMA_RATES = {
+    "bf16": r"HGMMA\.64x256x16\.F32\.BF16",
+    "f16": r"HGMMA\.64x256x16\.F32",
+    "tf32": r"HGMMA\.64x256x8\.F32\.TF32",
+    "e4m3": r"QGMMA\.64x256x32\.F32\.E4M3\.E4M3",
+    "e5m2": r"QGMMA\.64x256x32\.F32\.E5M2\.E5M2",
+    "int8": r"IGMMA\.64x256x32\.S8\.S8",
+}
+# Descriptors are made by the uniform pipe before the first one is issued.
+BESIDE_WGMMA = rf"{BESIDE}|WARPGROUP\.(ARRIVE|DEPBAR\.LE)|U(SHF|LOP3|SEL)(\..*)?"
 MMAS = 64  # mma.sync per slice: 2 steps of 4 x 8
 
 PRODUCER_REGISTERS = 24  # what a producer of Hopper's matrix products keeps
@@ -194,6 +207,8 @@ def check_kernel(target, name, blocks):
         expect(count(blocks, r"LDG.*STRONG\.SYS.*") > 0, "reads past all caches")
     if name in RATES:
         check_rate(name, blocks, expect)
+    if name.startswith("tensor_hopper_"):
+        check_wgmma_rate(name.removeprefix("tensor_hopper_"), blocks, expect)
     if name.startswith("bulk_"):
         check_bulk(name, blocks, expect)
     if name.startswith("gemm_hopper_"):
@@ -214,6 +229,23 @@ def check_rate(name, blocks, expect):
     expect(not others, f"nothing beside it {' '.join(others)}".rstrip())
     stores = count(blocks, r"STG.*")
     expect(stores == 1 and count(blocks, r"LDG.*") == 0, f"{stores} STG")
+
+
+def check_wgmma_rate(kind, blocks, expect):
+    """As check_rate; nothing is waited for within a round, no barrier and no memory is in the loop, and sums are added up outside it."""
+    wanted = WGMMA_RATES[kind]
+    loop = innermost_loop(blocks, wanted)
+    found = count(loop, wanted)
+    expect(found == WGMMAS and found == count(blocks, r"\w*MMA.*"), f"{found} {wanted[:5]} in the loop")
+    others = sorted({i.opcode for b in loop for i in b if not re.fullmatch(wanted, i.opcode) and not re.fullmatch(BESIDE_WGMMA, i.opcode)})
+    expect(not others, f"nothing beside it {' '.join(others)}".rstrip())
+    # The fence, all of them, the wait: whatever the compiler puts between two of them would keep the second from being issued.
+    order = [i.opcode for b in loop for i in b if re.fullmatch(rf"{wanted}|WARPGROUP.*", i.opcode)]
+    expect(order[:1] == ["WARPGROUP.ARRIVE"] and count(loop, r"WARPGROUP\.ARRIVE") == 1, "one fence before it")
+    waits = [i.operands.replace(" ", "") for b in loop for i in b if i.opcode.startswith("WARPGROUP.DEPBAR")]
+    expect(waits == ["gsb0,0x1"], f"{len(waits)} wait for the round before")
+    stores = count(blocks, r"STG.*")
+    expect(stores == 1 and count(blocks, r"(LDG|LDS|ATOM|RED).*") == 0, f"{stores} STG")
 
 
 def check_bulk(name, blocks, expect):

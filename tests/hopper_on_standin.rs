@@ -186,3 +186,72 @@ fn a_name_that_is_no_kernel_is_not_tried() {
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     assert!(stderr(&output).contains("there is none of the name gemm_bf16"));
 }
+
+/// Launches of each kernel of `wgmma` alone in the process that tries it first.
+const RATES_TRIED: u64 = 3;
+
+/// The cases of `wgmma` alone with `fault`, in their order: format, and the reason where it was waived. Nothing fails and nothing is left.
+fn issued(scenario: &str, fault: &str) -> Vec<(String, Option<String>)> {
+    let bench = Bench::text(scenario);
+    let arguments = ["measure", "tensor", "--gpu", "0", "--effort", "quick", "--time", "200 ms", "-o", "r.json"];
+    let output = bench.command(&arguments).env(FAULT, fault).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{fault}: {}{}", stdout(&output), stderr(&output));
+    let run = Run::read(&bench.result()).unwrap();
+    assert!(!run.outcomes.iter().any(Outcome::is_failure), "{fault}: {:#?}", run.outcomes);
+    assert_eq!(bench.standin.trace().unwrap().unwrap().leaks(), [], "{fault}");
+    for measurement in run.measurements() {
+        let (found, truth) = (reported(measurement).point, truth(bench.standin.scenario(), measurement));
+        assert!((found / truth - 1.0).abs() < 0.02, "{fault}: {}: {found}, truly {truth}", measurement.case);
+    }
+    let others = run.measurements().filter(|one| one.case.get_word("engine") != Some("wgmma")).count();
+    assert_eq!(others, 8, "{fault}: all that every GPU of this generation has by other instructions");
+    let of_wgmma = run.outcomes.iter().filter(|outcome| outcome.case().get_word("engine") == Some("wgmma"));
+    let said = of_wgmma.map(|outcome| {
+        let name = outcome.case().mechanism().trim_start_matches("tensor.").to_owned();
+        (name, if let Outcome::Waived { waiver, .. } = outcome { Some(waiver.to_string()) } else { None })
+    });
+    said.collect()
+}
+
+#[test]
+fn an_instruction_alone_is_measured_once_its_kernel_was_right() {
+    let said = issued(&hopper(), "");
+    let names: Vec<&str> = said.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["bf16", "fp16", "tf32", "e4m3", "e5m2", "int8"]);
+    assert!(said.iter().all(|(_, waived)| waived.is_none()), "{said:?}");
+}
+
+#[test]
+fn an_instruction_alone_that_cannot_be_trusted_is_waived_and_costs_no_other() {
+    let waived_alone = |fault: &str, wanted: &[&str]| {
+        for (name, waived) in issued(&hopper(), fault) {
+            let expected = name == "tf32";
+            assert_eq!(waived.is_some(), expected, "{fault}: {name}: {waived:?}");
+            let why = waived.unwrap_or_default();
+            assert!(!expected || wanted.iter().all(|part| why.contains(part)), "{fault}: {why}");
+        }
+    };
+    // Wrong in the process that tries it: with one round, and with many.
+    waived_alone("tensor_hopper_tf32:1:corrupt", &["tf32 in wgmma that can be trusted: after 1 rounds 1 of the threads are wrong"]);
+    waived_alone("tensor_hopper_tf32:3:corrupt", &["after 1000 rounds 1 of the threads are wrong"]);
+    // Only later, when it is measured: its trial had fewer launches.
+    let from = RATES_TRIED + 1;
+    waived_alone(&format!("tensor_hopper_tf32:{from}+:corrupt"), &["tf32 in wgmma that can be trusted: ", " of the threads are wrong"]);
+}
+
+#[test]
+fn a_launch_that_fails_waives_its_case_and_a_gpu_that_is_gone_fails_it() {
+    let bench = Bench::text(&hopper());
+    let arguments = ["measure", "tensor", "--gpu", "0", "--effort", "quick", "--time", "200 ms", "-o", "r.json"];
+    assert_eq!(bench.run(&arguments).status.code(), Some(0));
+    // The last launch of all issues INT8, and the process that tries kernels has far fewer.
+    let last = bench.standin.trace().unwrap().unwrap().calls["cuLaunchKernel"];
+    let said = issued(&hopper(), &format!("cuLaunchKernel:{last}:error=1"));
+    assert!(said[5].1.as_deref().is_some_and(|why| why.contains("CUDA_ERROR_INVALID_VALUE")), "{said:?}");
+    assert!(said[..5].iter().all(|(_, waived)| waived.is_none()), "{said:?}");
+    let output = bench.command(&arguments).env(FAULT, format!("cuLaunchKernel:{last}:gone")).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    let run = Run::read(&bench.result()).unwrap();
+    let failed: Vec<&Outcome> = run.outcomes.iter().filter(|outcome| outcome.is_failure()).collect();
+    assert!(matches!(failed[..], [one] if one.case().mechanism() == "tensor.int8"), "{failed:#?}");
+}

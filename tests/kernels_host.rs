@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use gpu_assay::gpu::reference::*;
-use gpu_assay::gpu::{HopperFormat, HopperKernel, HopperTile};
+use gpu_assay::gpu::{HopperFormat, HopperKernel, HopperTile, WgmmaFormat};
 use half::{bf16, f16};
 use tempfile::TempDir;
 
@@ -402,4 +402,19 @@ fn hoppers_tiles_are_those_of_the_sources() {
         assert!(source.is_some_and(|body| body.contains(&call)), "{name} does not call {call}");
         assert_eq!(kernel.name(), name.strip_prefix("KERNEL ").and_then(|rest| rest.strip_suffix('(')));
     }
+}
+
+#[test]
+fn what_wgmma_alone_multiplies_has_one_answer_however_the_operands_lie() {
+    let folder = TempDir::new().unwrap();
+    let program = compile(&folder, &[root().join("tests/kernels/wgmma_emulation.c")]);
+    // Less than a segment of either group, more than one, and so many that the answer goes round.
+    let rounds = [0u32, 1, 31, 33, 64, 65, 100, 1000, 8191, 1_100_000];
+    let name = |format: &WgmmaFormat| format.name().trim_start_matches("tensor_hopper_");
+    let expected: Vec<String> = WgmmaFormat::ALL
+        .iter()
+        .flat_map(|format| rounds.map(|rounds| format!("{} {rounds} {}\n", name(format), wgmma_thread(rounds))))
+        .collect();
+    assert!(rounds.iter().any(|rounds| u64::from(*rounds) * 4096 > 1 << 32));
+    assert_eq!(run(&program, &rounds.map(|rounds| rounds.to_string())), expected.concat());
 }

@@ -7,7 +7,7 @@ use common::truth::{reported, truth};
 use common::{Bench, stderr, stdout};
 use gpu_assay::calibrate::Calibration;
 use gpu_assay::catalog::Catalog;
-use gpu_assay::gpu::HopperKernel;
+use gpu_assay::gpu::{HopperKernel, WgmmaFormat};
 use gpu_assay::lang::Lang;
 use gpu_assay::measure::{DESIGN, GemmShape, Outcome, Waiver};
 use gpu_assay::probe::selftest::{self, Options, Verdict};
@@ -158,7 +158,7 @@ fn formats_that_chip_or_library_lack_are_waived_with_the_reason() {
 fn instructions_alone_come_out_at_their_rates_and_one_wrong_answer_is_found() {
     // A chip with FP8 in mma.sync, and one that would convert it.
     let (hopper, run) = measured("h200-1x", &["tensor"]);
-    assert_eq!(assert_true(&hopper, &run), 8);
+    assert_eq!(assert_true(&hopper, &run), 14);
     assert!(run.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Waived { case, .. } if case.mechanism() == "tensor.e4m3")));
     let reach = |run: &Run, name: &str| {
         let case = run.measurements().find(|one| one.case.to_string().starts_with(name)).unwrap_or_else(|| panic!("no {name}"));
@@ -167,13 +167,17 @@ fn instructions_alone_come_out_at_their_rates_and_one_wrong_answer_is_found() {
     };
     assert!(reach(&run, "tensor.bf16/engine=mma").starts_with("a part"));
     assert_eq!(reach(&run, "tensor.fp32/engine=fma"), "all");
+    // What nothing exceeds is said by the instruction that reaches all of the chip.
+    assert_eq!(reach(&run, "tensor.bf16/engine=wgmma"), "all");
+    assert!(run.measurements().filter(|one| one.case.get_word("engine") == Some("wgmma")).count() == 6);
 
     let bench = Bench::text(SMALL);
     let arguments = ["measure", "tensor", "--effort", "quick", "-o", "r.json"];
     let output = bench.run(&arguments);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let run = Run::read(&bench.result()).unwrap();
-    assert_eq!(assert_true(&bench, &run), 9, "one of two alike");
+    assert_eq!(assert_true(&bench, &run), 9, "one of two alike, not asked for the instructions of another generation");
+    assert_eq!(run.outcomes.len(), 9);
     assert_eq!(reach(&run, "tensor.e4m3"), "all");
     let trace = bench.standin.trace().unwrap().unwrap();
     assert_eq!(trace.leaks(), []);
@@ -679,7 +683,7 @@ fn the_self_test_passes_on_a_right_device() {
         let others: Vec<_> = report.checks.iter().filter(|check| check.verdict != Verdict::Right).map(|check| check.name).collect();
         // A chip that would convert FP8 has no kernel for it.
         assert!(report.is_right() && others == ["tensor_e4m3"], "{others:#?}");
-        assert_eq!(report.checks.len(), 49 + HopperKernel::all().count());
+        assert_eq!(report.checks.len(), 49 + HopperKernel::all().count() + WgmmaFormat::ALL.len());
     });
 }
 

@@ -79,6 +79,15 @@ class Record:
                     found.append((amount / statistics.median(one["samples"]), one["case"], one["conditions"]))
         return max(found, key=lambda one: one[0], default=(None, None, {}))
 
+    def rates(self, start):
+        """The rate of every case of a probe that computes, or why it was waived."""
+        found = {}
+        for one in self.outcomes:
+            if one.get("case", "").startswith(start):
+                sampled = one["outcome"] == "measured" and one["samples"]
+                found[one["case"]] = one["work"]["compute"] / statistics.median(one["samples"]) if sampled else one.get("waiver", one.get("error"))
+        return found
+
 
 class Peer:
     """PyTorch's rates for the same work."""
@@ -218,6 +227,9 @@ def main():
         target("best engine BF16 8192³ of PyTorch's", against(best, theirs), 1.0, beside=theirs)
         best8 = max((one[0] for one in (library8, own8) if one[0]), default=None)
         target("best engine FP8 8192³ of PyTorch's", against(best8, theirs8), 1.0, beside=theirs8)
+        # No product can be faster than the instruction that it is made of.
+        facts["instructions"] = record.rates("tensor.")
+        target("wgmma alone in BF16 of the best product (Hopper)", ratio(record.best("tensor.bf16/engine=wgmma", what="compute")[0], best), 1.0)
         shape, forced = record.best("matmul.bf16/engine=cublaslt", "shape=best", "compute"), peer.best_shape()
         facts["best shape"] = {"ours": shape[2], "brute force": forced}
         target("best shape of brute force's", against(shape[0], forced["rate"]), 0.99, beside=forced["rate"])

@@ -204,6 +204,20 @@ kernels! {
     /// As [`TensorBf16`] in FP8 (E4M3), 32 steps a round.
     "tensor_fp8" tensor_e4m3 = TensorE4m3<'a> { rounds: u32, threads: u32, out: Out<'a, u32> = u64::from(threads) }
 
+    /// Hopper's `wgmma` of 64×256, operands in shared memory, two groups of four warps in a block: BF16, 16 steps a round. See
+    /// [`WgmmaFormat`](super::WgmmaFormat), which launches it.
+    "tensor_hopper" tensor_hopper_bf16 = TensorHopperBf16<'a> { rounds: u32, threads: u32, out: Out<'a, u32> = u64::from(threads) }
+    /// As [`TensorHopperBf16`] in FP16.
+    "tensor_hopper" tensor_hopper_f16 = TensorHopperF16<'a> { rounds: u32, threads: u32, out: Out<'a, u32> = u64::from(threads) }
+    /// As [`TensorHopperBf16`] in TF32.
+    "tensor_hopper" tensor_hopper_tf32 = TensorHopperTf32<'a> { rounds: u32, threads: u32, out: Out<'a, u32> = u64::from(threads) }
+    /// As [`TensorHopperBf16`] in FP8 (E4M3).
+    "tensor_hopper" tensor_hopper_e4m3 = TensorHopperE4m3<'a> { rounds: u32, threads: u32, out: Out<'a, u32> = u64::from(threads) }
+    /// As [`TensorHopperBf16`] in FP8 (E5M2).
+    "tensor_hopper" tensor_hopper_e5m2 = TensorHopperE5m2<'a> { rounds: u32, threads: u32, out: Out<'a, u32> = u64::from(threads) }
+    /// As [`TensorHopperBf16`] in INT8.
+    "tensor_hopper" tensor_hopper_int8 = TensorHopperInt8<'a> { rounds: u32, threads: u32, out: Out<'a, u32> = u64::from(threads) }
+
     /// The m×n matrix C = A·Bᵀ of the m×k matrix A and the n×k matrix B on the tensor cores, BF16 in and out, FP32 sums.
     "gemm_bf16" gemm_bf16 = GemmBf16<'a> {
         a: In<'a, u16> = area(m, k), b: In<'a, u16> = area(n, k), c: Out<'a, u16> = area(m, n), m: u32, n: u32, k: u32,

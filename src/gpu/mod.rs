@@ -50,6 +50,7 @@ mod survey;
 mod table;
 mod tensor_map;
 mod view;
+mod wgmma;
 
 pub use api::SYMBOLS;
 pub use cublaslt::{CublasLt, LtFormat, LtPlan};
@@ -72,3 +73,4 @@ pub use survey::survey;
 pub use table::Symbol;
 pub use tensor_map::{BoxElement, TensorMap};
 pub use view::{Element, Flag, Float4, In, Out, View};
+pub use wgmma::{WGMMA_PROVEN_ON_HARDWARE, WgmmaFormat};

@@ -100,7 +100,7 @@ const CUBINS: &[Image] = images! { ".cubin.z":
     "sm_80": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor";
     "sm_86": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor";
     "sm_89": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor" "gemm_fp8" "tensor_fp8";
-    "sm_90a": "bulk" "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor" "gemm_fp8" "gemm_hopper_bf16" "gemm_hopper_fp8";
+    "sm_90a": "bulk" "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor" "gemm_fp8" "gemm_hopper_bf16" "gemm_hopper_fp8" "tensor_hopper";
     "sm_100a": "bulk" "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor" "gemm_fp8";
     "sm_103a": "bulk" "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor" "gemm_fp8";
     "sm_120a": "cache" "chase" "check" "empty" "fill" "fma" "gate" "stream" "gemm_bf16" "tensor" "gemm_fp8" "tensor_fp8";

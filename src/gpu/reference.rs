@@ -12,7 +12,7 @@ mod numbers;
 mod rates;
 
 pub use numbers::{E2M1, encode_e2m1, encode_i8, random_f64};
-pub use rates::{Fma, TensorFormat, fma_lane, tensor_warp};
+pub use rates::{Fma, TensorFormat, fma_lane, tensor_warp, wgmma_thread};
 
 use half::bf16;
 

@@ -3,9 +3,11 @@
 //! A kernel that goes astray takes its context with it: what a CUDA program does after an illegal address fails, whatever it is. So before a
 //! measurement may use one of Hopper's matrix products, this program starts itself again, and that process runs them on small products with
 //! tails and on one that gives every block more than one tile, and says which of them are right. What is wrong, gives up waiting, or ends that
-//! process is **refused**: measured is the kernel that every GPU has, and the record says what was refused and why.
+//! process is **refused**: measured is the kernel that every GPU has, and the record says what was refused and why. The kernels that issue `wgmma`
+//! alone are tried the same way, with few rounds and with many; a refused one's case is waived.
 //!
-//! Once a Hopper GPU has run them rightly, [`PROVEN_ON_HARDWARE`] says so and nothing is tried any more: then a wrong answer is the GPU's.
+//! Once a Hopper GPU has run them rightly, [`PROVEN_ON_HARDWARE`] and [`WGMMA_PROVEN_ON_HARDWARE`] say so and nothing is tried any more: then a
+//! wrong answer is the GPU's.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -13,11 +15,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::matmul;
 use super::rig::Bench;
 use super::selftest::{References, hopper_exam};
+use super::{matmul, tensor};
 use crate::error::{Error, Result};
-use crate::gpu::{Driver, HopperFormat, HopperKernel, PROVEN_ON_HARDWARE};
+use crate::gpu::{Driver, Gpu, HopperFormat, HopperKernel, PROVEN_ON_HARDWARE, WGMMA_PROVEN_ON_HARDWARE, WgmmaFormat};
 
 /// The hidden command that tries kernels: `try-kernels UUID SEED NAME…`.
 pub const COMMAND: &str = "try-kernels";
@@ -34,16 +36,57 @@ const GLANCE: Duration = Duration::from_millis(2);
 /// What a kernel's trial came to: how many elements were compared, or why it is refused.
 pub(super) type Proof = std::result::Result<u64, String>;
 
-/// Kernels for Hopper by whether they may be used on one GPU.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Proofs(BTreeMap<HopperKernel, Proof>);
+/// A kernel that may have to be tried first.
+pub(super) trait Tried: Copy + Ord {
+    /// Whether hardware has proven its kind.
+    const PROVEN: bool;
 
-impl Proofs {
-    /// Try every kernel of these formats that there is code of for this GPU, by starting `program` again.
-    pub(super) fn of(bench: &Bench, program: Option<&Path>, seed: u64, formats: &[HopperFormat]) -> Self {
-        let kernels = formats.iter().flat_map(|format| HopperKernel::of(*format));
-        let kernels: Vec<HopperKernel> = kernels.filter(|kernel| kernel.runs_on(&bench.gpu)).collect();
-        if kernels.is_empty() || PROVEN_ON_HARDWARE {
+    /// Its name in the sources, where there is such a kernel.
+    fn name(self) -> Option<&'static str>;
+
+    /// Whether there is code of it for a GPU.
+    fn runs_on(self, gpu: &Gpu) -> bool;
+}
+
+impl Tried for HopperKernel {
+    const PROVEN: bool = PROVEN_ON_HARDWARE;
+
+    fn name(self) -> Option<&'static str> {
+        self.name()
+    }
+
+    fn runs_on(self, gpu: &Gpu) -> bool {
+        self.runs_on(gpu)
+    }
+}
+
+impl Tried for WgmmaFormat {
+    const PROVEN: bool = WGMMA_PROVEN_ON_HARDWARE;
+
+    fn name(self) -> Option<&'static str> {
+        Some(self.name())
+    }
+
+    fn runs_on(self, gpu: &Gpu) -> bool {
+        self.runs_on(gpu)
+    }
+}
+
+/// Kernels for Hopper by whether they may be used on one GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Proofs<K = HopperKernel>(BTreeMap<K, Proof>);
+
+impl<K> Default for Proofs<K> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<K: Tried> Proofs<K> {
+    /// Try those of the kernels that there is code of for this GPU, by starting `program` again.
+    pub(super) fn of(bench: &Bench, program: Option<&Path>, seed: u64, kernels: impl IntoIterator<Item = K>) -> Self {
+        let kernels: Vec<K> = kernels.into_iter().filter(|kernel| kernel.runs_on(&bench.gpu)).collect();
+        if kernels.is_empty() || K::PROVEN {
             return Self(kernels.into_iter().map(|kernel| (kernel, Ok(0))).collect());
         }
         match program {
@@ -52,6 +95,18 @@ impl Proofs {
         }
     }
 
+    /// Use a kernel no more.
+    pub(super) fn refuse(&mut self, kernel: K, why: String) {
+        self.0.insert(kernel, Err(why));
+    }
+
+    /// What came of one of them; none where there is no code of it.
+    pub(super) fn get(&self, kernel: K) -> Option<&Proof> {
+        self.0.get(&kernel)
+    }
+}
+
+impl Proofs {
     /// Every kernel, as if it had been tried.
     #[cfg(test)]
     pub(super) fn trusting_all() -> Self {
@@ -61,16 +116,6 @@ impl Proofs {
     /// Those of a format that may be used.
     pub(super) fn trusted(&self, format: HopperFormat) -> Vec<HopperKernel> {
         self.0.iter().filter(|(kernel, proof)| kernel.format == format && proof.is_ok()).map(|(kernel, _)| *kernel).collect()
-    }
-
-    /// Use a kernel no more.
-    pub(super) fn refuse(&mut self, kernel: HopperKernel, why: String) {
-        self.0.insert(kernel, Err(why));
-    }
-
-    /// What came of one of them; none where there is no code of it.
-    pub(super) fn get(&self, kernel: HopperKernel) -> Option<&Proof> {
-        self.0.get(&kernel)
     }
 
     /// Those of a format that may not be used, and why.
@@ -83,7 +128,7 @@ impl Proofs {
 }
 
 /// Start `program` until every kernel is answered for. One that ends the process is refused, and the next process begins behind it.
-fn ask(program: &Path, uuid: &str, seed: u64, kernels: &[HopperKernel]) -> BTreeMap<HopperKernel, Proof> {
+fn ask<K: Tried>(program: &Path, uuid: &str, seed: u64, kernels: &[K]) -> BTreeMap<K, Proof> {
     let mut answers = BTreeMap::new();
     let mut left = kernels;
     while let [culprit, rest @ ..] = left {
@@ -120,7 +165,7 @@ struct Told {
     end: String,
 }
 
-fn tell(program: &Path, uuid: &str, seed: u64, kernels: &[HopperKernel]) -> Told {
+fn tell<K: Tried>(program: &Path, uuid: &str, seed: u64, kernels: &[K]) -> Told {
     let mut command = Command::new(program);
     command.args([COMMAND, uuid, &seed.to_string()]).args(kernels.iter().filter_map(|kernel| kernel.name()));
     match command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn() {
@@ -176,26 +221,45 @@ fn line(name: &str, proof: &Proof) -> String {
     }
 }
 
+/// A kernel by its name, as the trying process is told it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    /// A matrix product.
+    Product(HopperKernel),
+    /// `wgmma` alone.
+    Rate(WgmmaFormat),
+}
+
+impl Named {
+    fn find(name: &str) -> Option<Self> {
+        let product = HopperKernel::all().find(|kernel| kernel.name() == Some(name)).map(Self::Product);
+        product.or_else(|| WgmmaFormat::ALL.into_iter().find(|format| format.name() == name).map(Self::Rate))
+    }
+}
+
 /// Try the kernels of these names on the GPU with this UUID: what the trying process does. `heard` is given each answer at once.
 ///
 /// # Errors
 /// [`Error::Usage`] for an unknown kernel; when the GPU cannot be opened. What goes wrong while a kernel is tried is an answer.
 pub fn try_kernels(uuid: &str, seed: u64, names: &[String], heard: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
-    let named = |name: &String| HopperKernel::all().find(|kernel| kernel.name() == Some(name));
-    let unknown = names.iter().find(|name| named(name).is_none());
+    let unknown = names.iter().find(|name| Named::find(name).is_none());
     if let Some(unknown) = unknown {
         return Err(Error::usage(format!("trying kernels: there is none of the name {unknown}")));
     }
     let bench = Bench::open(&Driver::open()?, uuid)?;
     heard(READY)?;
     let mut references = References::default();
-    for kernel in names.iter().filter_map(named) {
-        let tried = hopper_exam(&bench, seed, kernel, &mut references).and_then(|(compared, wrong)| match wrong {
-            Some(wrong) => Ok(Err(wrong)),
-            None => Ok(matmul::prove(&bench, seed, kernel)?.map_or(Ok(compared), Err)),
-        });
+    for name in names {
+        let tried = match Named::find(name) {
+            Some(Named::Product(kernel)) => hopper_exam(&bench, seed, kernel, &mut references).and_then(|(compared, wrong)| match wrong {
+                Some(wrong) => Ok(Err(wrong)),
+                None => Ok(matmul::prove(&bench, seed, kernel)?.map_or(Ok(compared), Err)),
+            }),
+            Some(Named::Rate(format)) => tensor::exam(&bench, format).map(|(compared, wrong)| wrong.map_or(Ok(compared), Err)),
+            None => Ok(Err("there is none of the name".into())),
+        };
         let proof = tried.unwrap_or_else(|error| Err(error.to_string()));
-        heard(&line(kernel.name().unwrap_or_default(), &proof))?;
+        heard(&line(name, &proof))?;
     }
     Ok(())
 }
@@ -235,6 +299,17 @@ mod tests {
         );
         let answers = ask(Path::new("false"), "GPU-1", 1, &kernels);
         assert!(answers.values().all(|proof| proof.as_ref().is_err_and(|why| why.contains("could not be tried: exit status: 1"))));
+    }
+
+    #[test]
+    fn every_kernel_is_found_by_its_name_and_nothing_else_is() {
+        for kernel in HopperKernel::all() {
+            assert_eq!(kernel.name().and_then(Named::find), Some(Named::Product(kernel)));
+        }
+        for format in WgmmaFormat::ALL {
+            assert_eq!(Named::find(format.name()), Some(Named::Rate(format)));
+        }
+        assert_eq!(Named::find("tensor_bf16"), None);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::gpu::reference::pattern_word;
 use crate::gpu::{
     CublasLt, DeviceBuffer, Driver, Event, FillPattern, Float4, Gpu, Kernel, Out, PeerAccess, Shape, Stream, VerifyEqual, VerifyPattern,
-    View,
+    View, WgmmaFormat,
 };
 use crate::machine::Machine;
 use crate::machine::nvml::Nvml;
@@ -49,6 +49,8 @@ pub struct Rig {
     pub(super) program: Option<PathBuf>,
     /// What came of that, by the name of the GPU's model.
     pub(super) proofs: BTreeMap<String, Proofs>,
+    /// The same of those that issue one instruction alone.
+    pub(super) rates: BTreeMap<String, Proofs<WgmmaFormat>>,
     /// cublasLt, opened for the `matmul` probe on one GPU at a time, or why it does not open: loading it anew for every case would take longer
     /// than the case.
     pub(super) library: Option<(u32, std::result::Result<CublasLt, Waiver>)>,

@@ -1,4 +1,4 @@
-//! What the kernels must answer that measure multiply-adds alone, with operands in registers: `fma_*` and `tensor_*`.
+//! What the kernels must answer that measure multiply-adds alone, with operands on the chip: `fma_*` and `tensor_*`.
 
 use half::f16;
 
@@ -116,6 +116,14 @@ pub fn tensor_warp(format: TensorFormat, rounds: u32) -> u32 {
     let each = constant * (n as i64 * sum(m * k) + m as i64 * sum(n * k));
     let steps = (format.steps() * u64::from(rounds)) as i64;
     each.wrapping_mul(steps).wrapping_mul(CHAINS as i64 / 2) as u32
+}
+
+/// What every thread of `tensor_hopper_*` writes after so many rounds, modulo 2^32, in any format.
+///
+/// Of the rows of the two factors every 16 bytes multiply to 1, whichever they are (`kernels/wgmma_operands.h`), so that each of the 128 elements
+/// of the result that a thread holds grows by 2 in each of the 16 steps of a round.
+pub const fn wgmma_thread(rounds: u32) -> u32 {
+    rounds.wrapping_mul(128 * 2 * 16)
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ pub(super) fn choose(trial: &mut Product, clock: &mut GpuClock, lab: &mut Lab<'_
     }
     let seed = lab.seed;
     let Rig { proofs, program, .. } = &mut lab.rig;
-    let tried = || Proofs::of(&trial.bench, program.as_deref(), seed, &hopper_formats());
+    let tried = || Proofs::of(&trial.bench, program.as_deref(), seed, hopper_formats().into_iter().flat_map(HopperKernel::of));
     let proofs = proofs.entry(model(trial)).or_insert_with(tried);
     let candidates = candidates(proofs, trial.format, trial.shape, u64::from(trial.bench.gpu.device().sm_count));
     if candidates.is_empty() {

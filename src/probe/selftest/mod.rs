@@ -23,8 +23,9 @@ pub(super) use arithmetic::{References, hopper as hopper_exam};
 use super::pattern::PatternTest;
 use super::proof::{Proof, Proofs};
 use super::rig::{Bench, Rig};
+use super::tensor;
 use crate::error::{Error, Result};
-use crate::gpu::{HopperFormat, HopperKernel, PROVEN_ON_HARDWARE};
+use crate::gpu::{HopperKernel, PROVEN_ON_HARDWARE, WGMMA_PROVEN_ON_HARDWARE, WgmmaFormat};
 use crate::machine::Machine;
 use crate::units::Bytes;
 
@@ -128,14 +129,23 @@ pub fn run(
                 note(exam.name, 0, Verdict::Waived("this chip lacks the instruction".into()));
             }
         }
-        let proofs = Proofs::of(&bench, program, options.seed, &HopperFormat::ALL);
+        let proofs = Proofs::of(&bench, program, options.seed, HopperKernel::all());
         for kernel in HopperKernel::all() {
             if stopped() {
                 return Err(Error::Interrupted);
             }
             let Some(name) = kernel.name() else { continue };
-            let (compared, verdict) = hopper_verdict(&bench, options.seed, kernel, proofs.get(kernel))?;
+            let exam = || arithmetic::hopper(&bench, options.seed, kernel, &mut References::default());
+            let (compared, verdict) = hopper_verdict(proofs.get(kernel), PROVEN_ON_HARDWARE, exam)?;
             note(name, compared, verdict);
+        }
+        let proofs = Proofs::of(&bench, program, options.seed, WgmmaFormat::ALL);
+        for format in WgmmaFormat::ALL {
+            if stopped() {
+                return Err(Error::Interrupted);
+            }
+            let (compared, verdict) = hopper_verdict(proofs.get(format), WGMMA_PROVEN_ON_HARDWARE, || tensor::exam(&bench, format))?;
+            note(format.name(), compared, verdict);
         }
         let (compared, wrong) = memory(&bench, options, stopped)?;
         note("memory", compared, wrong.map_or(Verdict::Right, Verdict::Wrong));
@@ -147,12 +157,12 @@ pub fn run(
 }
 
 /// What a kernel for Hopper came to. One that no hardware has proven is not held against the GPU when it is wrong.
-fn hopper_verdict(bench: &Bench, seed: u64, kernel: HopperKernel, proof: Option<&Proof>) -> Result<(u64, Verdict)> {
+fn hopper_verdict(proof: Option<&Proof>, proven: bool, exam: impl FnOnce() -> Finding) -> Result<(u64, Verdict)> {
     Ok(match proof {
         None => (0, Verdict::Waived("this chip lacks the instruction".into())),
         Some(Err(why)) => (0, Verdict::Waived(format!("refused, and no hardware has proven this kernel yet: {why}"))),
-        Some(Ok(_)) if PROVEN_ON_HARDWARE => {
-            let (compared, wrong) = arithmetic::hopper(bench, seed, kernel, &mut References::default())?;
+        Some(Ok(_)) if proven => {
+            let (compared, wrong) = exam()?;
             (compared, wrong.map_or(Verdict::Right, Verdict::Wrong))
         }
         Some(Ok(compared)) => (*compared, Verdict::Right),

@@ -37,7 +37,7 @@ impl Kind {
 use Kind::{F32, Map as M, Pointer as P, U32, U64};
 
 /// Kernel names and arguments; a test compares this with the sources.
-pub(crate) const KERNELS: [(&str, &[Kind]); 57] = [
+pub(crate) const KERNELS: [(&str, &[Kind]); 63] = [
     ("empty", &[]),
     ("gate", &[P, U64, P]),
     ("fill_pattern", &[P, U64, U64]),
@@ -84,6 +84,12 @@ pub(crate) const KERNELS: [(&str, &[Kind]); 57] = [
     ("tensor_int8", &[U32, U32, P]),
     ("tensor_f64", &[U32, U32, P]),
     ("tensor_e4m3", &[U32, U32, P]),
+    ("tensor_hopper_bf16", &[U32, U32, P]),
+    ("tensor_hopper_f16", &[U32, U32, P]),
+    ("tensor_hopper_tf32", &[U32, U32, P]),
+    ("tensor_hopper_e4m3", &[U32, U32, P]),
+    ("tensor_hopper_e5m2", &[U32, U32, P]),
+    ("tensor_hopper_int8", &[U32, U32, P]),
     ("gemm_bf16", &[P, P, P, U32, U32, U32]),
     ("gemm_e4m3", &[P, P, P, U32, U32, U32]),
     ("gemm_e5m2", &[P, P, P, U32, U32, U32]),
@@ -423,7 +429,7 @@ impl Launch {
 }
 
 impl Launch {
-    /// Writes what every thread of a kernel that measures a rate would: those of one warp, for all.
+    /// Writes what every thread of a kernel that measures a rate would: those of one warp or four, for all.
     ///
     /// # Safety
     /// The array must be writable and nobody else may touch it meanwhile.
@@ -433,7 +439,7 @@ impl Launch {
         if let Some(lanes) = pipe.lanes(rounds) {
             for thread in 0..count {
                 // SAFETY: as the caller's.
-                unsafe { (out as *mut u32).add(thread).write(lanes[thread % 32]) };
+                unsafe { (out as *mut u32).add(thread).write(lanes[thread % lanes.len()]) };
             }
             return;
         }

@@ -28,6 +28,7 @@ mod rates;
 pub mod scenario;
 mod tensor_map;
 mod timeline;
+mod wgmma;
 
 pub use driver::{FAULT, SCENARIO, SEED, TRACE};
 pub use harness::{Standin, Trace};

@@ -1,9 +1,11 @@
 //! The kernels that measure the rate of instructions: how many operations a launch has, and what it writes.
 //!
 //! Every warp does the same, so one is played and its answers are written for all. The plain cores' kernels are the C compiler's code. Those of
-//! the tensor cores are played here from the definition of `mma.sync`: which element of a matrix which register of which lane holds.
+//! the tensor cores are played here from the definition of `mma.sync`: which element of a matrix which register of which lane holds. Hopper's own have a
+//! file of their own.
 
 use crate::scenario::{Gpu, Pipes};
+use crate::wgmma::Wgmma;
 
 /// Accumulators of a warp, and numbers of a thread.
 const CHAINS: u64 = 8;
@@ -18,6 +20,7 @@ pub(crate) struct Pipe {
     pub(crate) width: u64,
     rate: fn(&Pipes) -> f64,
     instruction: Option<Instruction>,
+    wgmma: Option<Wgmma>,
 }
 
 impl PartialEq for Pipe {
@@ -40,13 +43,25 @@ struct Instruction {
 
 impl Pipe {
     pub(crate) fn named(name: &'static str) -> Option<Self> {
-        let cores = |numbers: f64, width, rate| Self { name, operations: 2.0 * 16.0 * 8.0 * numbers, width, rate, instruction: None };
+        let cores =
+            |numbers: f64, width, rate| Self { name, operations: 2.0 * 16.0 * 8.0 * numbers, width, rate, instruction: None, wgmma: None };
         let tensor = |instruction: Instruction, rate| {
             let Instruction { m, n, k, steps, .. } = instruction;
             #[expect(clippy::cast_precision_loss, reason = "small")]
             let operations = (2 * m * n * k * steps * CHAINS) as f64 / 32.0;
-            Self { name, operations, width: 4, rate, instruction: Some(instruction) }
+            Self { name, operations, width: 4, rate, instruction: Some(instruction), wgmma: None }
         };
+        if let Some(wgmma) = Wgmma::named(name) {
+            let rate = match name {
+                "tensor_hopper_bf16" => |pipes: &Pipes| pipes.wgmma_bf16_tflops,
+                "tensor_hopper_f16" => |pipes: &Pipes| pipes.wgmma_fp16_tflops,
+                "tensor_hopper_tf32" => |pipes: &Pipes| pipes.wgmma_tf32_tflops,
+                "tensor_hopper_e4m3" => |pipes: &Pipes| pipes.wgmma_e4m3_tflops,
+                "tensor_hopper_e5m2" => |pipes: &Pipes| pipes.wgmma_e5m2_tflops,
+                _ => |pipes: &Pipes| pipes.wgmma_int8_tflops,
+            };
+            return Some(Self { name, operations: wgmma.operations(), width: 4, rate, instruction: None, wgmma: Some(wgmma) });
+        }
         let large = |k, packed| Instruction { m: 16, n: 8, k, packed, steps: 4, constant: 3, cut: 0 };
         Some(match name {
             "fma_f32" => cores(1.0, 4, |pipes: &Pipes| pipes.fma_fp32_tflops),
@@ -67,9 +82,10 @@ impl Pipe {
         operations / ((self.rate)(&gpu.pipes) * 1e3)
     }
 
-    /// What the 32 lanes of a warp of a tensor kernel write after so many rounds; `None` for the plain cores.
-    pub(crate) fn lanes(self, rounds: u32) -> Option<[u32; 32]> {
-        self.instruction.map(|instruction| instruction.lanes(rounds))
+    /// What the threads that share an instruction of a tensor kernel write after so many rounds, a warp or four; `None` for the plain cores.
+    pub(crate) fn lanes(self, rounds: u32) -> Option<Vec<u32>> {
+        let warp = self.instruction.map(|instruction| instruction.lanes(rounds).to_vec());
+        warp.or_else(|| self.wgmma.map(|wgmma| wgmma.threads(rounds)))
     }
 }
 

@@ -210,7 +210,7 @@ pub struct Gpu {
     /// True rates of cublasLt.
     #[serde(default)]
     pub cublaslt: Option<Matmul>,
-    /// True rates of instructions with operands in registers.
+    /// True rates of instructions with operands on the chip.
     #[serde(default)]
     pub pipes: Pipes,
     /// True rates between host and device.
@@ -497,7 +497,7 @@ pub struct Matmul {
     pub tiles: Tiles,
 }
 
-/// True rates of multiply-adds with operands in registers, 1e12 operations per second.
+/// True rates of multiply-adds with operands on the chip, 1e12 operations per second.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Pipes {
@@ -513,6 +513,18 @@ pub struct Pipes {
     pub e4m3_tflops: f64,
     /// `tensor_f64`.
     pub fp64_tflops: f64,
+    /// `tensor_hopper_bf16`.
+    pub wgmma_bf16_tflops: f64,
+    /// `tensor_hopper_f16`.
+    pub wgmma_fp16_tflops: f64,
+    /// `tensor_hopper_tf32`.
+    pub wgmma_tf32_tflops: f64,
+    /// `tensor_hopper_int8`.
+    pub wgmma_int8_tflops: f64,
+    /// `tensor_hopper_e4m3`.
+    pub wgmma_e4m3_tflops: f64,
+    /// `tensor_hopper_e5m2`.
+    pub wgmma_e5m2_tflops: f64,
     /// `fma_f32`.
     pub fma_fp32_tflops: f64,
     /// `fma_f64`.
@@ -530,6 +542,12 @@ impl Default for Pipes {
             int8_tflops: 600.0,
             e4m3_tflops: 602.0,
             fp64_tflops: 19.0,
+            wgmma_bf16_tflops: 480.0,
+            wgmma_fp16_tflops: 481.0,
+            wgmma_tf32_tflops: 240.0,
+            wgmma_int8_tflops: 960.0,
+            wgmma_e4m3_tflops: 961.0,
+            wgmma_e5m2_tflops: 962.0,
             fma_fp32_tflops: 18.5,
             fma_fp64_tflops: 9.3,
             fma_fp16_tflops: 74.0,
