@@ -30,6 +30,7 @@ mod shapes;
 pub mod storage;
 mod sustained;
 mod tensor;
+mod walk;
 
 pub use lab::{Effort, Lab, Moment};
 pub use rig::Rig;

@@ -25,9 +25,10 @@ mod several;
 use super::facts::{gpu_on, l2, needs_gpus, power_of_two_below, size, unknown, usable};
 use super::rig::{Bench, EventClock, VECTOR, operation, too_large, waived};
 use super::ring::Ring;
+use super::walk::Walk;
 use super::{Effort, Lab, Probe};
 use crate::error::{Error, Result};
-use crate::gpu::{ChaseL2, DeviceBuffer, Event, Shape, StreamCopy};
+use crate::gpu::{DeviceBuffer, Event, StreamCopy};
 use crate::machine::{Gpu, Machine};
 use crate::measure::{Case, Outcome, Trial, Waiver, Work};
 use crate::units::Bytes;
@@ -193,7 +194,11 @@ impl Probe for Peer {
             "read" => Direction::Read,
             "both" => Direction::Both,
             "latency" if engine == Engine::Kernel => {
-                let mut trial = RemoteWalk::new(&benches, bytes, lab.seed)?;
+                let [walking, holding] = &benches;
+                let ring = Ring::new(bytes, lab.seed);
+                let memory = holding.gpu.allocate_elements::<u32>(ring.next().len() as u64)?;
+                memory.write(&holding.stream, ring.next())?;
+                let mut trial = Walk::new(walking, ring, memory, STEPS)?;
                 return lab.time_gated(
                     case,
                     from.index,
@@ -318,49 +323,6 @@ impl Trial for Exchange {
             }
         }
         Ok(None)
-    }
-}
-
-/// One thread on one GPU following a ring in another's memory.
-struct RemoteWalk {
-    bench: Bench,
-    ring: Ring,
-    next: DeviceBuffer,
-    end: DeviceBuffer,
-    cycles: DeviceBuffer,
-    walked: u64,
-}
-
-impl RemoteWalk {
-    fn new([from, to]: &[Bench; 2], bytes: Bytes, seed: u64) -> Result<Self> {
-        let ring = Ring::new(bytes, seed);
-        let next = to.gpu.allocate_elements::<u32>(ring.next().len() as u64)?;
-        next.write(&to.stream, ring.next())?;
-        let (end, cycles) = (from.gpu.allocate_elements::<u32>(1)?, from.gpu.allocate_elements::<u64>(1)?);
-        Ok(Self { bench: from.clone(), ring, next, end, cycles, walked: 0 })
-    }
-}
-
-impl Trial for RemoteWalk {
-    fn enqueue(&mut self, iterations: u64) -> Result<()> {
-        for _ in 0..iterations {
-            let start = self.ring.after(self.walked);
-            let Self { next, end, cycles, .. } = self;
-            let kernel = ChaseL2 { next: next.input(), start, steps: STEPS, end: end.output(), cycles: cycles.output() };
-            self.bench.stream.launch(&kernel, Shape::line(1, 1))?;
-            self.walked += STEPS;
-        }
-        Ok(())
-    }
-
-    fn work(&self) -> Work {
-        Work::stepping(STEPS)
-    }
-
-    fn check(&mut self) -> Result<Option<String>> {
-        let expected = self.ring.after(self.walked);
-        let found = self.end.read::<u32>(&self.bench.stream, 1)?;
-        Ok((found != [expected]).then(|| format!("expected the walk to end at {expected} but found {found:?}")))
     }
 }
 

@@ -10,15 +10,14 @@
 use super::transfer::{Transfer, Window};
 use super::{conditions, direction};
 use crate::error::Result;
-use crate::gpu::{ChaseL2, DeviceBuffer, In, Shape};
 use crate::machine::Gpu;
 use crate::measure::{Case, Outcome, Trial, Work};
 use crate::probe::Lab;
 use crate::probe::facts::{size, unknown};
 use crate::probe::peer::Engine;
-use crate::probe::pinned::Pinned;
-use crate::probe::rig::{Bench, EventClock};
+use crate::probe::rig::EventClock;
 use crate::probe::ring::Ring;
+use crate::probe::walk::Walk;
 use crate::units::Bytes;
 
 /// A copy that nobody splits, and whose own time on the link is nothing.
@@ -62,8 +61,10 @@ pub(super) fn run(case: &Case, gpu: &Gpu, lab: &mut Lab<'_>) -> Result<Outcome> 
             Ok(outcome)
         }
         Some("sm") if up => {
-            let host = lab.take_pinned(gpu.index, bytes)?;
-            let mut trial = HostWalk::new(&bench, host, bytes, lab.seed)?;
+            let mut host = lab.take_pinned(gpu.index, bytes)?;
+            let ring = Ring::new(bytes, lab.seed);
+            host.write(ring.next())?;
+            let mut trial = Walk::new(&bench, ring, host, STEPS)?;
             let conditions = [
                 ("engine", "sm, one thread".to_owned()),
                 ("memory", "pinned".into()),
@@ -73,7 +74,7 @@ pub(super) fn run(case: &Case, gpu: &Gpu, lab: &mut Lab<'_>) -> Result<Outcome> 
                 ("numa_node", super::node_of(gpu)),
             ];
             let outcome = lab.time_gated(case, gpu.index, &bench, &mut trial, &lab.plan(2.0), conditions)?;
-            lab.keep_pinned(trial.host);
+            lab.keep_pinned(trial.into_memory());
             Ok(outcome)
         }
         _ => Err(unknown(case)),
@@ -98,47 +99,5 @@ impl Trial for OneByOne {
 
     fn check(&mut self) -> Result<Option<String>> {
         self.0.check()
-    }
-}
-
-/// One thread on the GPU following a ring in the host's memory.
-struct HostWalk {
-    bench: Bench,
-    ring: Ring,
-    host: Pinned,
-    end: DeviceBuffer,
-    cycles: DeviceBuffer,
-    walked: u64,
-}
-
-impl HostWalk {
-    fn new(bench: &Bench, mut host: Pinned, bytes: Bytes, seed: u64) -> Result<Self> {
-        let ring = Ring::new(bytes, seed);
-        host.write(ring.next())?;
-        let (end, cycles) = (bench.gpu.allocate_elements::<u32>(1)?, bench.gpu.allocate_elements::<u64>(1)?);
-        Ok(Self { bench: bench.clone(), ring, host, end, cycles, walked: 0 })
-    }
-}
-
-impl Trial for HostWalk {
-    fn enqueue(&mut self, iterations: u64) -> Result<()> {
-        let next = self.host.buffer.input()?.0.cast::<u32>()?.slice(0, self.ring.next().len() as u64)?;
-        for _ in 0..iterations {
-            let start = self.ring.after(self.walked);
-            let kernel = ChaseL2 { next: In(next), start, steps: STEPS, end: self.end.output(), cycles: self.cycles.output() };
-            self.bench.stream.launch(&kernel, Shape::line(1, 1))?;
-            self.walked += STEPS;
-        }
-        Ok(())
-    }
-
-    fn work(&self) -> Work {
-        Work::stepping(STEPS)
-    }
-
-    fn check(&mut self) -> Result<Option<String>> {
-        let expected = self.ring.after(self.walked);
-        let found = self.end.read::<u32>(&self.bench.stream, 1)?;
-        Ok((found != [expected]).then(|| format!("expected the walk to end at {expected} but found {found:?}")))
     }
 }
