@@ -69,6 +69,17 @@ fn memory_caches_copies_and_launches_come_out_at_the_truth() {
 }
 
 #[test]
+fn an_event_costs_what_the_host_takes_for_it() {
+    let bench = Bench::text(&SMALL.replace("launch = { host_us = 2.1,", "launch = { host_us = 2.1, event_us = 0.6,"));
+    let output = bench.run(&["measure", "launch", "--gpu", "0", "--time", "300 ms", "-o", "r.json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let run = Run::read(&bench.result()).unwrap();
+    assert_eq!(assert_true(&bench, &run), 4);
+    let seconds = |name: &str| reported(run.of(name).next().unwrap()).point;
+    assert!((seconds("launch.event") - seconds("launch.kernel") - 0.6e-6).abs() < 0.02e-6);
+}
+
+#[test]
 fn matrix_products_come_out_at_the_truth() {
     let (bench, run) = measured("h200-1x", &["matmul"]);
     let seen = assert_true(&bench, &run);
