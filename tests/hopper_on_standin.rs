@@ -24,10 +24,10 @@ const TRIED_FIRST: u64 = 4;
 /// Launches with which it is timed then: one that loads it, and three.
 const TIMED: u64 = 4;
 
-/// What both GPUs measure with `fault`; nothing fails and nothing is left.
-fn multiplied(scenario: &str, fault: &str) -> (Bench, Run) {
+/// What a quick run measures with `fault`, at the scenario's truth; nothing fails and nothing is left.
+fn measured(scenario: &str, what: &[&str], fault: &str) -> (Bench, Run) {
     let bench = Bench::text(scenario);
-    let arguments = ["measure", "matmul", "--effort", "quick", "--time", "200 ms", "-o", "r.json"];
+    let arguments = [&["measure"], what, &["--effort", "quick", "--time", "200 ms", "-o", "r.json"]].concat();
     let output = bench.command(&arguments).env(FAULT, fault).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{fault}: {}{}", stdout(&output), stderr(&output));
     let run = Run::read(&bench.result()).unwrap();
@@ -38,6 +38,11 @@ fn multiplied(scenario: &str, fault: &str) -> (Bench, Run) {
         assert!((found / truth - 1.0).abs() < 0.02, "{fault}: {}: {found}, truly {truth}", measurement.case);
     }
     (bench, run)
+}
+
+/// What both GPUs multiply with `fault`.
+fn multiplied(scenario: &str, fault: &str) -> (Bench, Run) {
+    measured(scenario, &["matmul"], fault)
 }
 
 /// Own products of a format.
@@ -192,17 +197,7 @@ const RATES_TRIED: u64 = 3;
 
 /// The cases of `wgmma` alone with `fault`, in their order: format, and the reason where it was waived. Nothing fails and nothing is left.
 fn issued(scenario: &str, fault: &str) -> Vec<(String, Option<String>)> {
-    let bench = Bench::text(scenario);
-    let arguments = ["measure", "tensor", "--gpu", "0", "--effort", "quick", "--time", "200 ms", "-o", "r.json"];
-    let output = bench.command(&arguments).env(FAULT, fault).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{fault}: {}{}", stdout(&output), stderr(&output));
-    let run = Run::read(&bench.result()).unwrap();
-    assert!(!run.outcomes.iter().any(Outcome::is_failure), "{fault}: {:#?}", run.outcomes);
-    assert_eq!(bench.standin.trace().unwrap().unwrap().leaks(), [], "{fault}");
-    for measurement in run.measurements() {
-        let (found, truth) = (reported(measurement).point, truth(bench.standin.scenario(), measurement));
-        assert!((found / truth - 1.0).abs() < 0.02, "{fault}: {}: {found}, truly {truth}", measurement.case);
-    }
+    let (_, run) = measured(scenario, &["tensor", "--gpu", "0"], fault);
     let others = run.measurements().filter(|one| one.case.get_word("engine") != Some("wgmma")).count();
     assert_eq!(others, 8, "{fault}: all that every GPU of this generation has by other instructions");
     let of_wgmma = run.outcomes.iter().filter(|outcome| outcome.case().get_word("engine") == Some("wgmma"));

@@ -12,10 +12,11 @@
 use super::facts::{gpu_on, l2, needs_gpu, size, unknown, usable};
 use super::rig::{Bench, VECTOR, operation, too_large};
 use super::ring::Ring;
+use super::walk::{Path, Walk};
 use super::{Effort, Lab, Probe};
 use crate::error::Result;
 use crate::gpu::reference::pattern_word;
-use crate::gpu::{CacheRead, Chase, DeviceBuffer, Shape};
+use crate::gpu::{CacheRead, DeviceBuffer, Shape};
 use crate::machine::{Gpu, Machine};
 use crate::measure::{Case, Outcome, Trial, Waiver, Work};
 use crate::units::Bytes;
@@ -100,7 +101,10 @@ impl Probe for Cache {
                 lab.time_gated(case, gpu.index, &bench, &mut trial, &lab.plan(1.0), conditions)
             }
             "latency" => {
-                let mut trial = Walk::new(&bench, bytes, lab.seed)?;
+                let ring = Ring::new(bytes, lab.seed);
+                let memory = bench.gpu.allocate_elements::<u32>(ring.next().len() as u64)?;
+                memory.write(&bench.stream, ring.next())?;
+                let mut trial = Walk::new(&bench, ring, memory, Path::Cached, STEPS[usize::from(bytes > SMALL_RING)])?;
                 let conditions = [
                     ("engine", "sm, one thread".into()),
                     ("path", "through the first level".into()),
@@ -175,52 +179,6 @@ fn sum(vectors: u64, seed: u64) -> [u32; 4] {
         let words = [even as u32, (even >> 32) as u32, odd as u32, (odd >> 32) as u32];
         std::array::from_fn(|lane| sums[lane].wrapping_add(words[lane]))
     })
-}
-
-/// One thread following a ring.
-struct Walk {
-    bench: Bench,
-    ring: Ring,
-    next: DeviceBuffer,
-    end: DeviceBuffer,
-    cycles: DeviceBuffer,
-    steps: u64,
-    walked: u64,
-}
-
-impl Walk {
-    fn new(bench: &Bench, bytes: Bytes, seed: u64) -> Result<Self> {
-        let ring = Ring::new(bytes, seed);
-        let next = bench.gpu.allocate_elements::<u32>(ring.next().len() as u64)?;
-        next.write(&bench.stream, ring.next())?;
-        let end = bench.gpu.allocate_elements::<u32>(1)?;
-        let cycles = bench.gpu.allocate_elements::<u64>(1)?;
-        let steps = STEPS[usize::from(bytes > SMALL_RING)];
-        Ok(Self { bench: bench.clone(), ring, next, end, cycles, steps, walked: 0 })
-    }
-}
-
-impl Trial for Walk {
-    fn enqueue(&mut self, iterations: u64) -> Result<()> {
-        for _ in 0..iterations {
-            let start = self.ring.after(self.walked);
-            let Self { next, end, cycles, steps, .. } = self;
-            let kernel = Chase { next: next.input(), start, steps: *steps, end: end.output(), cycles: cycles.output() };
-            self.bench.stream.launch(&kernel, Shape::line(1, 1))?;
-            self.walked += self.steps;
-        }
-        Ok(())
-    }
-
-    fn work(&self) -> Work {
-        Work::stepping(self.steps)
-    }
-
-    fn check(&mut self) -> Result<Option<String>> {
-        let expected = self.ring.after(self.walked);
-        let found = self.end.read::<u32>(&self.bench.stream, 1)?;
-        Ok((found != [expected]).then(|| format!("expected the walk to end at {expected} but found {found:?}")))
-    }
 }
 
 #[cfg(test)]

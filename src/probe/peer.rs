@@ -25,7 +25,7 @@ mod several;
 use super::facts::{gpu_on, l2, needs_gpus, power_of_two_below, size, unknown, usable};
 use super::rig::{Bench, EventClock, VECTOR, operation, too_large, waived};
 use super::ring::Ring;
-use super::walk::Walk;
+use super::walk::{Path, Walk};
 use super::{Effort, Lab, Probe};
 use crate::error::{Error, Result};
 use crate::gpu::{DeviceBuffer, Event, StreamCopy};
@@ -198,7 +198,7 @@ impl Probe for Peer {
                 let ring = Ring::new(bytes, lab.seed);
                 let memory = holding.gpu.allocate_elements::<u32>(ring.next().len() as u64)?;
                 memory.write(&holding.stream, ring.next())?;
-                let mut trial = Walk::new(walking, ring, memory, STEPS)?;
+                let mut trial = Walk::new(walking, ring, memory, Path::PastFirstLevel, STEPS)?;
                 return lab.time_gated(
                     case,
                     from.index,

@@ -1,13 +1,13 @@
-//! One thread of a GPU following a ring that lies in other memory: another GPU's, or the host's.
+//! One thread of a GPU following a ring that lies in its own memory, another GPU's, or the host's.
 //!
-//! Each load waits for the one before, so that a step is the round trip over what lies between. The loads pass by the first-level cache, and go on
-//! in each launch where the last one stopped.
+//! Each load waits for the one before, so that a step is the round trip over what lies between. The loads go on in each launch where the last one
+//! stopped.
 
 use super::pinned::Pinned;
 use super::rig::Bench;
 use super::ring::Ring;
 use crate::error::Result;
-use crate::gpu::{ChaseL2, DeviceBuffer, In, Shape};
+use crate::gpu::{Chase, ChaseL2, DeviceBuffer, In, Shape};
 use crate::measure::{Trial, Work};
 
 /// Memory that holds a ring.
@@ -31,11 +31,21 @@ impl Holds for Pinned {
     }
 }
 
+/// Which caches may answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Path {
+    /// All of them.
+    Cached,
+    /// Those from the second level on: a first-level cache may keep what is other memory's.
+    PastFirstLevel,
+}
+
 /// A walk on a ring.
 pub(super) struct Walk<M> {
     bench: Bench,
     ring: Ring,
     memory: M,
+    path: Path,
     /// Steps of one launch.
     steps: u64,
     end: DeviceBuffer,
@@ -45,9 +55,9 @@ pub(super) struct Walk<M> {
 
 impl<M> Walk<M> {
     /// Of the GPU of `bench` on `ring`, which `memory` holds already.
-    pub(super) fn new(bench: &Bench, ring: Ring, memory: M, steps: u64) -> Result<Self> {
+    pub(super) fn new(bench: &Bench, ring: Ring, memory: M, path: Path, steps: u64) -> Result<Self> {
         let (end, cycles) = (bench.gpu.allocate_elements::<u32>(1)?, bench.gpu.allocate_elements::<u64>(1)?);
-        Ok(Self { bench: bench.clone(), ring, memory, steps, end, cycles, walked: 0 })
+        Ok(Self { bench: bench.clone(), ring, memory, path, steps, end, cycles, walked: 0 })
     }
 
     /// The memory, once nobody walks any more.
@@ -58,13 +68,15 @@ impl<M> Walk<M> {
 
 impl<M: Holds> Trial for Walk<M> {
     fn enqueue(&mut self, iterations: u64) -> Result<()> {
-        let Self { bench, ring, memory, steps, end, cycles, walked } = self;
-        let next = memory.indices(ring.next().len() as u64)?;
+        let Self { bench, ring, memory, path, steps, end, cycles, walked } = self;
+        let (next, steps, one) = (memory.indices(ring.next().len() as u64)?, *steps, Shape::line(1, 1));
         for _ in 0..iterations {
-            let start = ring.after(*walked);
-            let kernel = ChaseL2 { next, start, steps: *steps, end: end.output(), cycles: cycles.output() };
-            bench.stream.launch(&kernel, Shape::line(1, 1))?;
-            *walked += *steps;
+            let (start, end, cycles) = (ring.after(*walked), end.output(), cycles.output());
+            match path {
+                Path::Cached => bench.stream.launch(&Chase { next, start, steps, end, cycles }, one)?,
+                Path::PastFirstLevel => bench.stream.launch(&ChaseL2 { next, start, steps, end, cycles }, one)?,
+            }
+            *walked += steps;
         }
         Ok(())
     }

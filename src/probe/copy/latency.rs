@@ -17,7 +17,7 @@ use crate::probe::facts::{size, unknown};
 use crate::probe::peer::Engine;
 use crate::probe::rig::EventClock;
 use crate::probe::ring::Ring;
-use crate::probe::walk::Walk;
+use crate::probe::walk::{Path, Walk};
 use crate::units::Bytes;
 
 /// A copy that nobody splits, and whose own time on the link is nothing.
@@ -64,7 +64,7 @@ pub(super) fn run(case: &Case, gpu: &Gpu, lab: &mut Lab<'_>) -> Result<Outcome> 
             let mut host = lab.take_pinned(gpu.index, bytes)?;
             let ring = Ring::new(bytes, lab.seed);
             host.write(ring.next())?;
-            let mut trial = Walk::new(&bench, ring, host, STEPS)?;
+            let mut trial = Walk::new(&bench, ring, host, Path::PastFirstLevel, STEPS)?;
             let conditions = [
                 ("engine", "sm, one thread".to_owned()),
                 ("memory", "pinned".into()),
