@@ -36,6 +36,14 @@ struct Bucket {
     times: u64,
 }
 
+impl Bucket {
+    /// With what `other` holds.
+    const fn and(self, other: Self) -> Self {
+        let (elements, weights) = (self.elements + other.elements, self.weights + other.weights);
+        Self { elements, weights, tensors: self.tensors + other.tensors, times: 1 }
+    }
+}
+
 /// What a layer's weights are gathered in.
 pub(super) struct Fetching {
     buckets: Vec<Bucket>,
@@ -125,7 +133,7 @@ fn buckets(training: &Training, piece: &Piece, block: &Block) -> Vec<Bucket> {
     let mut open = Bucket::default();
     let mut take = |elements: u64, weights: u64| {
         if elements > PERSISTENT * hidden {
-            open = Bucket { elements: open.elements + elements, weights: open.weights + weights, tensors: open.tensors + 1, times: 1 };
+            open = open.and(Bucket { elements, weights, tensors: 1, times: 1 });
         }
         if open.elements >= least.max(1) { Some(std::mem::take(&mut open)) } else { None }
     };
@@ -146,14 +154,7 @@ fn buckets(training: &Training, piece: &Piece, block: &Block) -> Vec<Bucket> {
     }
     // What does not fill a bucket comes with the first of the next layer.
     match buckets.first_mut() {
-        Some(first) if first.times == 1 => {
-            *first = Bucket {
-                elements: first.elements + open.elements,
-                weights: first.weights + open.weights,
-                tensors: first.tensors + open.tensors,
-                times: 1,
-            };
-        }
+        Some(first) if first.times == 1 => *first = first.and(open),
         _ if open.elements > 0 => buckets.push(open),
         _ => {}
     }
